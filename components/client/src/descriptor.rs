@@ -1,0 +1,361 @@
+//! What a descriptor may say, by kind.
+
+use fluent_uri::Uri;
+use fluent_uri::component::Host;
+
+use crate::bindings::exports::sipp::client::client::Kind;
+use crate::bindings::sipp::host::endpoints::{
+    Authentication, ContextOptions, Descriptor, GatewayDescriptor, Header, LocalDescriptor, ProviderDescriptor,
+    Timeouts,
+};
+use crate::bindings::sipp::inference::types::Error;
+use crate::request::{check_unreserved, invalid};
+use crate::sampling;
+
+/// The kind of endpoint that a descriptor describes.
+pub(crate) fn kind(descriptor: &Descriptor) -> Kind {
+    match descriptor {
+        Descriptor::Local(_) => Kind::Local,
+        Descriptor::Gateway(_) => Kind::Gateway,
+        Descriptor::Provider(_) => Kind::Provider,
+    }
+}
+
+/// Checks a descriptor before anything is opened for it.
+pub(crate) fn check(descriptor: &Descriptor) -> Result<(), Error> {
+    match descriptor {
+        Descriptor::Local(local) => check_local(local),
+        Descriptor::Gateway(gateway) => check_gateway(gateway),
+        Descriptor::Provider(provider) => check_provider(provider),
+    }
+}
+
+fn check_local(local: &LocalDescriptor) -> Result<(), Error> {
+    if local.model.trim().is_empty() {
+        return Err(invalid("model of a local endpoint must not be empty"));
+    }
+    check_context(&local.context)?;
+    sampling::check(&local.sampling)
+}
+
+fn check_context(context: &ContextOptions) -> Result<(), Error> {
+    for (name, value, least, most) in [
+        ("n_ctx", context.n_ctx, 0, i32::MAX.unsigned_abs()),
+        ("n_batch", context.n_batch, 1, i32::MAX.unsigned_abs()),
+        ("n_ubatch", context.n_ubatch, 1, context.n_batch.unwrap_or(i32::MAX.unsigned_abs())),
+        ("n_parallel", context.n_parallel, 1, 64),
+        ("n_threads", context.n_threads, 1, 512),
+        ("n_threads_batch", context.n_threads_batch, 1, 512),
+    ] {
+        if value.is_some_and(|value| value < least || value > most) {
+            return Err(invalid(format!("{name} must be from {least} to {most}")));
+        }
+    }
+    Ok(())
+}
+
+fn check_gateway(gateway: &GatewayDescriptor) -> Result<(), Error> {
+    check_trimmed("target", &gateway.target)?;
+    check_base_url(&gateway.base_url)?;
+    for (name, route) in [
+        ("routes.query", &gateway.routes.query),
+        ("routes.chat", &gateway.routes.chat),
+        ("routes.embed", &gateway.routes.embed),
+    ] {
+        if let Some(route) = route {
+            check_route(name, route)?;
+        }
+    }
+    if matches!(gateway.authentication, Authentication::ApiKey(_)) {
+        return Err(invalid("api_key is not valid for gateway endpoint descriptors; use bearer or header"));
+    }
+    check_authentication(&gateway.authentication)?;
+    check_headers(&gateway.headers)?;
+    check_timeouts(&gateway.timeouts)?;
+    check_unreserved("protocol_options", &gateway.protocol_options)
+}
+
+fn check_provider(provider: &ProviderDescriptor) -> Result<(), Error> {
+    let name = match provider.provider.as_str() {
+        name @ ("openai" | "anthropic" | "openai_compatible") => name,
+        "openai-compatible" => "openai_compatible",
+        other => {
+            return Err(invalid(format!(
+                "provider `{other}` is not known; it is openai, anthropic or openai_compatible"
+            )));
+        }
+    };
+    check_trimmed("model", &provider.model)?;
+    if let Some(url) = &provider.base_url {
+        check_base_url(url)?;
+    }
+    let foreign = |field: &str| Err(invalid(format!("{field} is not valid for {name} endpoint descriptors")));
+    if provider.version.is_some() && name != "anthropic" {
+        return foreign("version");
+    }
+    if name == "openai_compatible" {
+        if provider.base_url.is_none() {
+            return Err(invalid("base_url is required for openai_compatible endpoint descriptors"));
+        }
+        if matches!(provider.authentication, Authentication::ApiKey(_)) {
+            return foreign("api_key");
+        }
+    } else {
+        if provider.correlation_header.is_some() {
+            return foreign("correlation_header");
+        }
+        if !provider.headers.is_empty() {
+            return foreign("headers");
+        }
+        if !matches!(provider.authentication, Authentication::ApiKey(_)) {
+            return Err(invalid(format!("api_key is required for {name} endpoint descriptors")));
+        }
+    }
+    if let Some(header) = &provider.correlation_header {
+        check_header_name("correlation_header", header)?;
+    }
+    check_authentication(&provider.authentication)?;
+    check_headers(&provider.headers)?;
+    check_timeouts(&provider.timeouts)
+}
+
+fn check_trimmed(name: &str, value: &str) -> Result<(), Error> {
+    if value.is_empty() || value.trim() != value {
+        return Err(invalid(format!("{name} must be a non-empty trimmed value")));
+    }
+    Ok(())
+}
+
+/// A base URL is https, or http on loopback, and has nothing that a request adds or a log would leak.
+fn check_base_url(text: &str) -> Result<(), Error> {
+    let url = Uri::parse(text).map_err(|_| invalid("base_url is not a URL"))?;
+    let Some(authority) = url.authority().filter(|authority| !authority.host().is_empty()) else {
+        return Err(invalid("base_url must be an absolute URL with a host"));
+    };
+    if authority.has_userinfo() || url.has_query() || url.has_fragment() {
+        return Err(invalid("base_url must not contain user information, a query or a fragment"));
+    }
+    match url.scheme().as_str().to_ascii_lowercase().as_str() {
+        "https" => Ok(()),
+        "http" if is_loopback(authority.host(), authority.host_parsed()) => Ok(()),
+        "http" => Err(invalid("base_url must be https unless its host is loopback")),
+        other => Err(invalid(format!("base_url must be https, not {other}"))),
+    }
+}
+
+fn is_loopback(host: &str, parsed: Host<'_>) -> bool {
+    match parsed {
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+        _ => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+fn check_route(name: &str, route: &str) -> Result<(), Error> {
+    if !route.starts_with('/') || route.contains(['?', '#']) {
+        return Err(invalid(format!("{name} must be an absolute path without query and fragment")));
+    }
+    Ok(())
+}
+
+fn check_authentication(authentication: &Authentication) -> Result<(), Error> {
+    match authentication {
+        Authentication::Header(header) => check_header_name("authentication header", &header.name),
+        Authentication::None | Authentication::ApiKey(_) | Authentication::Bearer(_) => Ok(()),
+    }
+}
+
+fn check_headers(headers: &[Header]) -> Result<(), Error> {
+    for header in headers {
+        check_header_name("header", &header.name)?;
+        if header.value.bytes().any(|byte| byte != b'\t' && (byte < b' ' || byte == 0x7f)) {
+            return Err(invalid(format!("header `{}` must not contain control characters", header.name)));
+        }
+    }
+    Ok(())
+}
+
+/// Checks a header's name: a token of RFC 9110, section 5.6.2.
+fn check_header_name(what: &str, name: &str) -> Result<(), Error> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(token) {
+        return Err(invalid(format!("{what} `{name}` is not a header name")));
+    }
+    Ok(())
+}
+
+fn check_timeouts(timeouts: &Timeouts) -> Result<(), Error> {
+    for (name, value) in [
+        ("timeouts.connect", timeouts.connect),
+        ("timeouts.request", timeouts.request),
+        ("timeouts.idle", timeouts.idle),
+    ] {
+        if value == Some(0) {
+            return Err(invalid(format!("{name} must be positive")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::sipp::host::endpoints::{HeaderCredential, Placement, Routes};
+    use crate::bindings::sipp::inference::types::Extension;
+
+    fn text(result: Result<(), Error>) -> String {
+        match result {
+            Err(Error::InvalidRequest(text)) => text,
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+
+    fn gateway() -> GatewayDescriptor {
+        GatewayDescriptor {
+            target: "chat".into(),
+            base_url: "https://gateway.example/api".into(),
+            routes: Routes { query: None, chat: None, embed: None },
+            authentication: Authentication::Bearer(1),
+            headers: vec![],
+            timeouts: Timeouts { connect: None, request: None, idle: None },
+            protocol_options: vec![],
+        }
+    }
+
+    fn provider(name: &str) -> ProviderDescriptor {
+        let compatible = name.starts_with("openai_") || name.starts_with("openai-");
+        ProviderDescriptor {
+            provider: name.into(),
+            model: "some-model".into(),
+            base_url: compatible.then(|| "https://models.example/v1".into()),
+            authentication: if compatible { Authentication::Bearer(1) } else { Authentication::ApiKey(1) },
+            version: None,
+            correlation_header: None,
+            headers: vec![],
+            timeouts: Timeouts { connect: None, request: None, idle: None },
+        }
+    }
+
+    #[test]
+    fn base_urls() {
+        for good in [
+            "https://a.example",
+            "https://a.example/v1/",
+            "http://localhost:8080",
+            "http://127.0.0.9:1",
+            "http://[::1]:80/x",
+            "HTTPS://A.EXAMPLE",
+        ] {
+            assert!(check_base_url(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "gateway",
+            "//host",
+            "https://",
+            "http://a.example",
+            "http://127.0.0.1.example",
+            "http://10.0.0.1",
+            "ftp://a.example",
+            "https://user@a.example",
+            "https://a.example?x=1",
+            "https://a.example/#x",
+            "http://localhost.example",
+            "https://a b",
+        ] {
+            assert!(matches!(check_base_url(bad), Err(Error::InvalidRequest(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn gateways() {
+        let check = |gateway| check(&Descriptor::Gateway(gateway));
+        assert!(check(gateway()).is_ok());
+        assert_eq!(
+            text(check(GatewayDescriptor { target: " chat".into(), ..gateway() })),
+            "target must be a non-empty trimmed value"
+        );
+        let routes = Routes { query: Some("v1/query".into()), chat: None, embed: None };
+        assert!(
+            text(check(GatewayDescriptor { routes, ..gateway() })).starts_with("routes.query must be an absolute path")
+        );
+        let authentication = Authentication::Header(HeaderCredential { name: "x key".into(), value: 1 });
+        assert!(text(check(GatewayDescriptor { authentication, ..gateway() })).contains("is not a header name"));
+        assert!(
+            text(check(GatewayDescriptor { authentication: Authentication::ApiKey(1), ..gateway() }))
+                .contains("api_key")
+        );
+        let timeouts = Timeouts { connect: None, request: Some(0), idle: None };
+        assert_eq!(text(check(GatewayDescriptor { timeouts, ..gateway() })), "timeouts.request must be positive");
+        let protocol_options = vec![Extension { name: "stream".into(), value: "false".into() }];
+        assert!(text(check(GatewayDescriptor { protocol_options, ..gateway() })).contains("`stream`"));
+        let headers = vec![Header { name: "x-team".into(), value: "a\r\nb".into() }];
+        assert!(text(check(GatewayDescriptor { headers, ..gateway() })).contains("control characters"));
+    }
+
+    #[test]
+    fn providers() {
+        let check = |provider| check(&Descriptor::Provider(provider));
+        for name in ["openai", "anthropic", "openai_compatible", "openai-compatible"] {
+            assert!(check(provider(name)).is_ok(), "{name}");
+        }
+        assert!(text(check(provider("acme"))).starts_with("provider `acme` is not known"));
+        assert!(
+            text(check(ProviderDescriptor { version: Some("1".into()), ..provider("openai") }))
+                .starts_with("version is not valid for openai")
+        );
+        assert!(
+            text(check(ProviderDescriptor { base_url: None, ..provider("openai_compatible") }))
+                .starts_with("base_url is required")
+        );
+        assert!(
+            text(check(ProviderDescriptor { authentication: Authentication::None, ..provider("anthropic") }))
+                .starts_with("api_key is required")
+        );
+        let headers = vec![Header { name: "a".into(), value: "b".into() }];
+        assert!(text(check(ProviderDescriptor { headers, ..provider("openai") })).starts_with("headers is not valid"));
+        assert!(
+            text(check(ProviderDescriptor { correlation_header: Some("x y".into()), ..provider("openai_compatible") }))
+                .starts_with("correlation_header")
+        );
+    }
+
+    #[test]
+    fn local_models() {
+        let unset = || ContextOptions {
+            n_ctx: None,
+            n_batch: None,
+            n_ubatch: None,
+            n_parallel: None,
+            n_threads: None,
+            n_threads_batch: None,
+            flash_attention: None,
+            cache_type_k: None,
+            cache_type_v: None,
+            warmup: None,
+            embeddings: None,
+            pooling: None,
+        };
+        let local = |model: &str, context| {
+            check(&Descriptor::Local(LocalDescriptor {
+                model: model.into(),
+                placement: Placement { gpu_layers: None, use_mmap: None, use_mlock: None, check_tensors: None },
+                context,
+                sampling: sampling::tests::unset(),
+            }))
+        };
+        assert!(local("a.gguf", unset()).is_ok());
+        assert!(local("a.gguf", ContextOptions { n_ctx: Some(0), ..unset() }).is_ok());
+        assert!(text(local(" ", unset())).starts_with("model of a local endpoint"));
+        assert_eq!(
+            text(local("a.gguf", ContextOptions { n_parallel: Some(65), ..unset() })),
+            "n_parallel must be from 1 to 64"
+        );
+        assert_eq!(
+            text(local("a.gguf", ContextOptions { n_threads: Some(0), ..unset() })),
+            "n_threads must be from 1 to 512"
+        );
+        let context = ContextOptions { n_batch: Some(64), n_ubatch: Some(128), ..unset() };
+        assert_eq!(text(local("a.gguf", context)), "n_ubatch must be from 1 to 64");
+    }
+}

@@ -1,0 +1,299 @@
+//! What a request may say, and to which kind of endpoint: from the client's requests to the one that endpoints answer.
+
+use crate::bindings::exports::sipp::client::client::{ChatRequest, EmbedRequest, Kind, QueryRequest};
+use crate::bindings::sipp::inference::types as inference;
+use crate::bindings::sipp::inference::types::{Context, Error, Extension, Input, LocalOptions, Request, TextOptions};
+use crate::registry::kind_name;
+use crate::sampling;
+
+/// Fields of the gateway's profile that have a typed option of their own, which must not be gone around.
+const RESERVED: &[&str] = &[
+    "model",
+    "prompt",
+    "messages",
+    "input",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "stop",
+    "stream",
+    "context_key",
+    "contextKey",
+    "grammar",
+    "json_schema",
+    "jsonSchema",
+    "sampling",
+    "media",
+    "normalize",
+    "local",
+];
+
+/// Checks a query for an endpoint of `kind`.
+pub(crate) fn query(kind: Kind, request: QueryRequest) -> Result<Request, Error> {
+    text(
+        kind,
+        Text {
+            input: Input::Prompt(request.prompt),
+            options: request.options,
+            local: request.local,
+            extensions: Extensions { endpoint: request.endpoint_options, provider: request.provider_options },
+            context: request.context,
+        },
+    )
+}
+
+/// Checks a chat for an endpoint of `kind`.
+pub(crate) fn chat(kind: Kind, request: ChatRequest) -> Result<Request, Error> {
+    if request.messages.is_empty() {
+        return Err(invalid("messages must not be empty"));
+    }
+    text(
+        kind,
+        Text {
+            input: Input::Messages(request.messages),
+            options: request.options,
+            local: request.local,
+            extensions: Extensions { endpoint: request.endpoint_options, provider: request.provider_options },
+            context: request.context,
+        },
+    )
+}
+
+/// Checks an embed for an endpoint of `kind`.
+pub(crate) fn embed(kind: Kind, request: EmbedRequest) -> Result<inference::EmbedRequest, Error> {
+    if request.inputs.is_empty() {
+        return Err(invalid("inputs must not be empty"));
+    }
+    if let Some(position) = request.inputs.iter().position(String::is_empty) {
+        return Err(invalid(format!("inputs[{position}] must not be empty")));
+    }
+    if request.local.is_some() {
+        only_local(kind)?;
+    }
+    let extensions = Extensions { endpoint: request.endpoint_options, provider: request.provider_options };
+    check_context(&request.context)?;
+    let (context_key, normalize) = match request.local {
+        Some(local) => (local.context_key, local.normalize),
+        None => (None, None),
+    };
+    check_context_key(context_key.as_deref())?;
+    Ok(inference::EmbedRequest {
+        inputs: request.inputs,
+        normalize,
+        context_key,
+        extensions: extensions.check(kind)?,
+        context: request.context,
+    })
+}
+
+struct Text {
+    input: Input,
+    options: TextOptions,
+    local: Option<LocalOptions>,
+    extensions: Extensions,
+    context: Context,
+}
+
+fn text(kind: Kind, request: Text) -> Result<Request, Error> {
+    check_options(kind, &request.options)?;
+    if let Some(local) = &request.local {
+        only_local(kind)?;
+        check_local(local, &request.options)?;
+    }
+    check_context(&request.context)?;
+    Ok(Request {
+        input: request.input,
+        options: request.options,
+        local: request.local,
+        extensions: request.extensions.check(kind)?,
+        context: request.context,
+    })
+}
+
+fn check_options(kind: Kind, options: &TextOptions) -> Result<(), Error> {
+    match options.max_tokens {
+        Some(0) => return Err(invalid("max_tokens must be positive")),
+        Some(tokens) if kind == Kind::Local && i32::try_from(tokens).is_err() => {
+            return Err(invalid(format!("max_tokens must be at most {}", i32::MAX)));
+        }
+        Some(_) | None => {}
+    }
+    sampling::not_negative("temperature", options.temperature)?;
+    sampling::share("top_p", options.top_p)?;
+    if let Some(position) = options.stop.iter().position(String::is_empty) {
+        return Err(invalid(format!("stop[{position}] must not be empty")));
+    }
+    Ok(())
+}
+
+fn check_local(local: &LocalOptions, options: &TextOptions) -> Result<(), Error> {
+    check_context_key(local.context_key.as_deref())?;
+    if local.grammar.is_some() && local.json_schema.is_some() {
+        return Err(invalid("grammar and json_schema exclude each other"));
+    }
+    if let Some(sampling) = &local.sampling {
+        sampling::check(sampling)?;
+        agree("temperature", options.temperature, sampling.temperature)?;
+        agree("top_p", options.top_p, sampling.top_p)?;
+    }
+    Ok(())
+}
+
+/// The same option may be given in two places, but not with two values.
+fn agree(name: &str, option: Option<f32>, sampling: Option<f32>) -> Result<(), Error> {
+    match (option, sampling) {
+        (Some(option), Some(sampling)) if option != sampling => {
+            Err(invalid(format!("{name} has one value in options and another in sampling; give it once")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_context(context: &Context) -> Result<(), Error> {
+    if context.deadline == Some(0) {
+        return Err(invalid("deadline must be positive"));
+    }
+    Ok(())
+}
+
+fn check_context_key(key: Option<&str>) -> Result<(), Error> {
+    if key == Some("") {
+        return Err(invalid("context_key must not be empty"));
+    }
+    Ok(())
+}
+
+fn only_local(kind: Kind) -> Result<(), Error> {
+    if kind == Kind::Local {
+        return Ok(());
+    }
+    Err(invalid(format!("local options are not valid for {} endpoints", kind_name(kind))))
+}
+
+/// The caller's own fields, by whom they are for.
+struct Extensions {
+    endpoint: Vec<Extension>,
+    provider: Vec<Extension>,
+}
+
+impl Extensions {
+    /// The fields that go to an endpoint of `kind`; those for another kind are refused.
+    fn check(self, kind: Kind) -> Result<Vec<Extension>, Error> {
+        if !self.endpoint.is_empty() && kind != Kind::Gateway {
+            return Err(invalid(format!("endpoint_options are not valid for {} endpoints", kind_name(kind))));
+        }
+        if !self.provider.is_empty() && kind != Kind::Provider {
+            return Err(invalid(format!("provider_options are not valid for {} endpoints", kind_name(kind))));
+        }
+        check_unreserved("endpoint_options", &self.endpoint)?;
+        // What a provider's own fields may not say is its adapter's to know.
+        Ok(if kind == Kind::Provider { self.provider } else { self.endpoint })
+    }
+}
+
+/// Checks a caller's own fields for a gateway: none may stand for a typed option.
+pub(crate) fn check_unreserved(name: &str, fields: &[Extension]) -> Result<(), Error> {
+    match fields.iter().find(|field| RESERVED.contains(&field.name.as_str())) {
+        Some(field) => Err(invalid(format!("{name} must not contain `{}`; it has a typed option", field.name))),
+        None => Ok(()),
+    }
+}
+
+/// A refusal in the caller's words.
+pub(crate) fn invalid(message: impl Into<String>) -> Error {
+    Error::InvalidRequest(message.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bindings::sipp::inference::types::{Message, Part, Role, Sampling};
+
+    fn question() -> ChatRequest {
+        ChatRequest {
+            endpoint: None,
+            messages: vec![Message { role: Role::User, content: vec![Part::Text("hi".into())] }],
+            options: TextOptions { max_tokens: None, temperature: None, top_p: None, stop: vec![] },
+            local: None,
+            endpoint_options: vec![],
+            provider_options: vec![],
+            context: Context { request_id: None, principal: None, deadline: None },
+        }
+    }
+
+    fn refusal(kind: Kind, request: ChatRequest) -> String {
+        match chat(kind, request) {
+            Err(Error::InvalidRequest(text)) => text,
+            other => panic!("expected a refusal, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_have_ranges() {
+        let with = |edit: fn(&mut TextOptions)| {
+            let mut request = question();
+            edit(&mut request.options);
+            refusal(Kind::Provider, request)
+        };
+        assert_eq!(with(|options| options.max_tokens = Some(0)), "max_tokens must be positive");
+        assert_eq!(
+            with(|options| options.temperature = Some(f32::NAN)),
+            "temperature must be a finite number, at least 0"
+        );
+        assert_eq!(with(|options| options.temperature = Some(-0.5)), "temperature must be a finite number, at least 0");
+        assert_eq!(with(|options| options.top_p = Some(1.5)), "top_p must be a number from 0 to 1");
+        assert_eq!(with(|options| options.stop = vec!["a".into(), String::new()]), "stop[1] must not be empty");
+    }
+
+    #[test]
+    fn an_empty_conversation_is_refused() {
+        let request = ChatRequest { messages: vec![], ..question() };
+        assert_eq!(refusal(Kind::Local, request), "messages must not be empty");
+    }
+
+    #[test]
+    fn each_kind_refuses_the_others_options() {
+        let endpoint = || ChatRequest { endpoint_options: vec![field("route")], ..question() };
+        let provider = || ChatRequest { provider_options: vec![field("route")], ..question() };
+        assert!(chat(Kind::Gateway, endpoint()).is_ok());
+        assert!(chat(Kind::Provider, provider()).is_ok());
+        assert_eq!(refusal(Kind::Local, endpoint()), "endpoint_options are not valid for local endpoints");
+        assert_eq!(refusal(Kind::Provider, endpoint()), "endpoint_options are not valid for provider endpoints");
+        assert_eq!(refusal(Kind::Gateway, provider()), "provider_options are not valid for gateway endpoints");
+        let local = ChatRequest { local: Some(local_options()), ..question() };
+        assert_eq!(refusal(Kind::Gateway, local), "local options are not valid for gateway endpoints");
+    }
+
+    #[test]
+    fn extensions_do_not_stand_for_typed_options() {
+        let endpoint = |name: &str| ChatRequest { endpoint_options: vec![field(name)], ..question() };
+        assert!(refusal(Kind::Gateway, endpoint("grammar")).contains("`grammar`"));
+        let request = chat(Kind::Gateway, endpoint("route")).unwrap();
+        assert_eq!(request.extensions[0].value, "true");
+    }
+
+    fn field(name: &str) -> Extension {
+        Extension { name: name.into(), value: "true".into() }
+    }
+
+    #[test]
+    fn one_option_has_one_value() {
+        let mut request = question();
+        request.options.temperature = Some(0.5);
+        let sampling = Sampling { temperature: Some(0.7), ..crate::sampling::tests::unset() };
+        request.local = Some(LocalOptions { sampling: Some(sampling), ..local_options() });
+        assert!(refusal(Kind::Local, request).starts_with("temperature has one value in options"));
+    }
+
+    #[test]
+    fn max_tokens_of_local_models_fit_their_positions() {
+        let mut request = question();
+        request.options.max_tokens = Some(u32::MAX);
+        assert!(chat(Kind::Gateway, question()).is_ok());
+        assert!(refusal(Kind::Local, request).starts_with("max_tokens must be at most"));
+    }
+
+    fn local_options() -> LocalOptions {
+        LocalOptions { context_key: None, grammar: None, json_schema: None, sampling: None, media: vec![] }
+    }
+}
