@@ -1,0 +1,253 @@
+//! Carries one answer from who produces it to who reads it.
+//!
+//! The producer never waits for a slow reader: text that was not read yet is joined into one batch, so that what waits
+//! is never more than the answer itself. A producer that could write without end (a guest) asks for room first.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+
+use futures_core::Stream;
+use tokio::sync::oneshot;
+
+use crate::Error;
+use crate::bindings::types::{CancelReason, Delta, Outcome, TokenBatch};
+
+/// Unread text above which a guest's stream waits, in bytes.
+const ROOM: usize = 64 << 10;
+
+/// Makes the two ends of an answer, and what tells how it ended.
+pub(crate) fn channel() -> (Feeder, Tokens, Ending) {
+    let shared = Arc::new(Shared::default());
+    let (ending, ended) = oneshot::channel();
+    (
+        Feeder { shared: shared.clone(), ending: Some(ending) },
+        Tokens { shared },
+        ended,
+    )
+}
+
+/// How an answer ended. An error here means that its producer vanished.
+pub(crate) type Ending = oneshot::Receiver<Result<Outcome, Error>>;
+
+/// Stops a producer; called at most once.
+type Stop = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    batches: VecDeque<TokenBatch>,
+    /// Bytes of text in `batches`.
+    unread: usize,
+    /// The producer is done.
+    closed: bool,
+    /// The reader went away, or cancelled.
+    cancelled: Option<CancelReason>,
+    stop: Option<Stop>,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock, and every state is a whole one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cancel(&self, reason: CancelReason) {
+        let mut state = self.state();
+        if state.cancelled.is_some() || state.closed {
+            return;
+        }
+        state.cancelled = Some(reason);
+        let (stop, writer) = (state.stop.take(), state.writer.take());
+        drop(state);
+        if let Some(stop) = stop {
+            stop();
+        }
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+    }
+
+    fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.stop = None;
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+/// The producer's end.
+pub struct Feeder {
+    shared: Arc<Shared>,
+    ending: Option<oneshot::Sender<Result<Outcome, Error>>>,
+}
+
+impl Feeder {
+    /// Hands a batch to the reader. False when nobody wants it any more.
+    pub fn push(&self, batch: TokenBatch) -> bool {
+        let mut state = self.shared.state();
+        if state.cancelled.is_some() {
+            return false;
+        }
+        state.unread += size(&batch.delta);
+        match (state.batches.back_mut(), batch) {
+            (
+                Some(TokenBatch { delta: Delta::Text(last), tokens: last_tokens, .. }),
+                TokenBatch { delta: Delta::Text(text), tokens, .. },
+            ) => {
+                last.push_str(&text);
+                *last_tokens = last_tokens.saturating_add(tokens);
+            }
+            (_, batch) => state.batches.push_back(batch),
+        }
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        true
+    }
+
+    /// Waits until the reader has read most of what was pushed. False when nobody wants more.
+    pub(crate) fn poll_room(&self, context: &mut Context<'_>) -> Poll<bool> {
+        let mut state = self.shared.state();
+        if state.cancelled.is_some() {
+            return Poll::Ready(false);
+        }
+        if state.unread < ROOM {
+            return Poll::Ready(true);
+        }
+        state.writer = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Says how the answer ended.
+    pub fn finish(mut self, ending: Result<Outcome, Error>) {
+        if let Some(sender) = self.ending.take() {
+            // Nobody may be waiting for the ending any more.
+            let _ = sender.send(ending);
+        }
+    }
+
+    /// Takes the sender of the ending away, for an answer that ends elsewhere.
+    pub(crate) fn split_ending(&mut self) -> Option<oneshot::Sender<Result<Outcome, Error>>> {
+        self.ending.take()
+    }
+
+    pub(crate) fn canceller(&self) -> Canceller {
+        Canceller { shared: self.shared.clone() }
+    }
+}
+
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+/// The reader's end. Dropping it cancels the answer.
+pub(crate) struct Tokens {
+    shared: Arc<Shared>,
+}
+
+impl Tokens {
+    pub(crate) fn canceller(&self) -> Canceller {
+        Canceller { shared: self.shared.clone() }
+    }
+}
+
+impl Stream for Tokens {
+    type Item = TokenBatch;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<TokenBatch>> {
+        let mut state = self.shared.state();
+        if let Some(batch) = state.batches.pop_front() {
+            state.unread = state.unread.saturating_sub(size(&batch.delta));
+            let writer = state.writer.take();
+            drop(state);
+            if let Some(writer) = writer {
+                writer.wake();
+            }
+            return Poll::Ready(Some(batch));
+        }
+        if state.closed {
+            return Poll::Ready(None);
+        }
+        state.reader = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Tokens {
+    fn drop(&mut self) {
+        self.shared.cancel(CancelReason::CallerCancelled);
+    }
+}
+
+/// Cancels an answer from anywhere.
+#[derive(Clone)]
+pub(crate) struct Canceller {
+    shared: Arc<Shared>,
+}
+
+impl Canceller {
+    /// Stops the producer. What it produced so far can still be read, and the answer still ends with an outcome.
+    pub(crate) fn cancel(&self, reason: CancelReason) {
+        self.shared.cancel(reason);
+    }
+
+    /// Why the answer was cancelled, if it was.
+    pub(crate) fn reason(&self) -> Option<CancelReason> {
+        self.shared.state().cancelled
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakCanceller {
+        WeakCanceller { shared: Arc::downgrade(&self.shared) }
+    }
+
+    /// Sets what stops the producer when the reader cancels or goes away. It is called at once if that happened.
+    pub(crate) fn on_cancel(&self, stop: impl FnOnce() + Send + 'static) {
+        let mut state = self.shared.state();
+        if state.cancelled.is_some() {
+            drop(state);
+            stop();
+        } else if !state.closed {
+            state.stop = Some(Box::new(stop));
+        }
+    }
+}
+
+/// A canceller that does not keep the answer alive.
+pub(crate) struct WeakCanceller {
+    shared: Weak<Shared>,
+}
+
+impl WeakCanceller {
+    pub(crate) fn is_alive(&self) -> bool {
+        self.shared.strong_count() > 0
+    }
+
+    pub(crate) fn cancel(&self, reason: CancelReason) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.cancel(reason);
+        }
+    }
+}
+
+fn size(delta: &Delta) -> usize {
+    match delta {
+        Delta::Text(text) | Delta::Reasoning(text) => text.len(),
+        Delta::ToolCall(call) => call.arguments.len() + call.name.len(),
+    }
+}

@@ -1,0 +1,349 @@
+//! Local models: an engine of this process as an answerer, and its words in the contract's.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine_sys as engine;
+use tokio::sync::oneshot;
+
+use crate::Error;
+use crate::bindings::endpoints::{self, Capabilities, Descriptor, LocalDescriptor, Support};
+use crate::bindings::types::{
+    self, CacheSource, CancelReason, Context, Delta, EmbedRequest, Embedding, FinishReason, Input, LocalOptions, Message, Metadata,
+    ModelFault, ModelPayload, Operation, Outcome, Part, PromptTooLongPayload, Request, Role, Stats, TokenBatch,
+    UnsupportedPayload, Usage,
+};
+use crate::channel::Feeder;
+use crate::switchboard::{Answerer, Open, Progress};
+
+/// Opens descriptors on this host.
+pub(crate) fn opener() -> Open {
+    Arc::new(open)
+}
+
+fn open(descriptor: Descriptor, progress: Progress) -> Result<Arc<dyn Answerer>, Error> {
+    match descriptor {
+        Descriptor::Local(descriptor) => Ok(Arc::new(Local::load(descriptor, progress)?)),
+        Descriptor::Gateway(_) => Err(no_adapter("gateway")),
+        Descriptor::Provider(_) => Err(no_adapter("provider")),
+    }
+}
+
+fn no_adapter(kind: &str) -> Error {
+    Error::InvalidRequest(format!("this version has no adapter for {kind} endpoints; add a local endpoint"))
+}
+
+/// A loaded model.
+struct Local {
+    engine: engine::Engine,
+}
+
+impl Local {
+    fn load(descriptor: LocalDescriptor, progress: Progress) -> Result<Self, Error> {
+        let config = engine::ModelConfig {
+            path: descriptor.model.into(),
+            placement: placement(&descriptor.placement),
+            context: context(&descriptor.context),
+            sampling: sampling(descriptor.sampling),
+        };
+        let engine = engine::Engine::load(config, progress).map_err(|error| convert(error, Operation::Query))?;
+        Ok(Self { engine })
+    }
+}
+
+impl Answerer for Local {
+    fn capabilities(&self) -> Capabilities {
+        let can = |yes: bool| if yes { Support::Supported } else { Support::Unsupported };
+        let model = &self.engine.model().capabilities;
+        Capabilities {
+            query: can(model.generates_text),
+            chat: can(model.generates_text && model.has_chat_template),
+            embed: can(model.embeds),
+        }
+    }
+
+    fn generate(&self, request: Request, feeder: Feeder) -> Result<(), Error> {
+        let Request { input, options, local, extensions: _, context } = request;
+        let operation = match &input {
+            Input::Prompt(_) => Operation::Query,
+            Input::Messages(_) => Operation::Chat,
+        };
+        let local = local.unwrap_or_default();
+        refuse_media(&local, operation)?;
+        let request = engine::TextRequest {
+            input: engine_input(input)?,
+            max_tokens: options.max_tokens,
+            temperature: options.temperature,
+            top_p: options.top_p,
+            stop: options.stop,
+            sampling: local.sampling.map(sampling).unwrap_or_default(),
+            grammar: local.grammar,
+            json_schema: local.json_schema,
+        };
+        let canceller = feeder.canceller();
+        let listener = Box::new(Relay { feeder, operation, context });
+        let cancel = self.engine.generate(request, listener).map_err(|error| convert(error, operation))?;
+        canceller.on_cancel(move || cancel.cancel());
+        Ok(())
+    }
+
+    fn embed(&self, request: EmbedRequest, done: oneshot::Sender<Result<Embedding, Error>>) -> Result<(), Error> {
+        let EmbedRequest { inputs, normalize, context, .. } = request;
+        let answer = move |result: Result<engine::Embedding, engine::Error>| {
+            let result = result.map(|embedding| from_embedding(embedding, context));
+            // Who asked may be gone.
+            let _ = done.send(result.map_err(|error| convert(error, Operation::Embed)));
+        };
+        self.engine
+            .embed(engine::EmbedRequest { inputs, normalize }, Box::new(answer))
+            .map(drop)
+            .map_err(|error| convert(error, Operation::Embed))
+    }
+
+    fn engine(&self) -> Option<&engine::Engine> {
+        Some(&self.engine)
+    }
+}
+
+/// Carries what the engine says to the answer's reader.
+struct Relay {
+    feeder: Feeder,
+    operation: Operation,
+    context: Context,
+}
+
+impl engine::Listener for Relay {
+    fn tokens(&mut self, batch: engine::TokenBatch) -> ControlFlow<()> {
+        let engine::TokenBatch { text, sequence, tokens } = batch;
+        let wanted = self.feeder.push(TokenBatch { delta: Delta::Text(text), sequence, tokens });
+        if wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    fn done(self: Box<Self>, result: Result<engine::Outcome, engine::Error>) {
+        let Self { feeder, operation, context } = *self;
+        let ending = result.map(|outcome| from_outcome(outcome, context));
+        feeder.finish(ending.map_err(|error| convert(error, operation)));
+    }
+}
+
+fn from_outcome(outcome: engine::Outcome, context: Context) -> Outcome {
+    Outcome {
+        finish: match outcome.finish {
+            engine::Finish::Stop => FinishReason::Stop,
+            engine::Finish::Length => FinishReason::Length,
+            engine::Finish::Cancelled => FinishReason::Cancelled,
+        },
+        usage: Some(Usage {
+            input_tokens: Some(outcome.input_tokens),
+            output_tokens: Some(outcome.output_tokens),
+            cached_tokens: None,
+        }),
+        stats: Some(stats(outcome.stats)),
+        metadata: metadata(context),
+    }
+}
+
+fn from_embedding(embedding: engine::Embedding, context: Context) -> Embedding {
+    Embedding {
+        vectors: embedding.vectors,
+        pooling: Some(match embedding.pooling {
+            engine::Pooling::None => types::Pooling::None,
+            engine::Pooling::Mean => types::Pooling::Mean,
+            engine::Pooling::Cls => types::Pooling::Cls,
+            engine::Pooling::Last => types::Pooling::Last,
+            engine::Pooling::Rank => types::Pooling::Rank,
+        }),
+        normalized: Some(embedding.normalized),
+        usage: Some(Usage { input_tokens: Some(embedding.input_tokens), output_tokens: None, cached_tokens: None }),
+        stats: Some(stats(embedding.stats)),
+        metadata: metadata(context),
+    }
+}
+
+fn stats(stats: engine::Stats) -> Stats {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    Stats {
+        queue_time: milliseconds(stats.queue),
+        time_to_first_token: stats.time_to_first_token.map(milliseconds),
+        prefill_time: milliseconds(stats.prefill),
+        decode_time: milliseconds(stats.decode),
+        prefill_tokens: stats.prefill_tokens,
+        cache_source: CacheSource::None,
+    }
+}
+
+fn metadata(context: Context) -> Metadata {
+    Metadata { request_id: context.request_id, upstream_request_id: None, upstream_response_id: None }
+}
+
+/// The one place where an engine's error becomes the client's.
+fn convert(error: engine::Error, operation: Operation) -> Error {
+    match error {
+        engine::Error::Model { fault, message } => Error::Model(ModelPayload { fault: model_fault(fault), message }),
+        engine::Error::InvalidRequest(text) => Error::InvalidRequest(text),
+        engine::Error::Unsupported(reason) => Error::Unsupported(UnsupportedPayload { operation, endpoint: None, reason }),
+        engine::Error::PromptTooLong { prompt_tokens, context_tokens } => {
+            Error::PromptTooLong(PromptTooLongPayload { prompt_tokens, context_tokens })
+        }
+        engine::Error::Cancelled => Error::Cancelled(CancelReason::CallerCancelled),
+        other => Error::Internal(other.to_string()),
+    }
+}
+
+fn model_fault(fault: engine::ModelFault) -> ModelFault {
+    match fault {
+        engine::ModelFault::NotFound => ModelFault::NotFound,
+        engine::ModelFault::NotGguf => ModelFault::NotGguf,
+        engine::ModelFault::Corrupt => ModelFault::Corrupt,
+        engine::ModelFault::UnsupportedArchitecture => ModelFault::UnsupportedArchitecture,
+        engine::ModelFault::OutOfMemory => ModelFault::OutOfMemory,
+        engine::ModelFault::Configuration => ModelFault::Configuration,
+    }
+}
+
+fn refuse_media(local: &LocalOptions, operation: Operation) -> Result<(), Error> {
+    if local.media.is_empty() {
+        return Ok(());
+    }
+    Err(no_media(operation))
+}
+
+fn no_media(operation: Operation) -> Error {
+    let reason = "local models take no images in this version; send text only".to_owned();
+    Error::Unsupported(UnsupportedPayload { operation, endpoint: None, reason })
+}
+
+fn engine_input(input: Input) -> Result<engine::Input, Error> {
+    match input {
+        Input::Prompt(prompt) => Ok(engine::Input::Prompt(prompt)),
+        Input::Messages(messages) => {
+            messages.into_iter().map(message).collect::<Result<_, _>>().map(engine::Input::Chat)
+        }
+    }
+}
+
+fn message(message: Message) -> Result<engine::ChatMessage, Error> {
+    let role = match message.role {
+        // Local templates know no developer; `role` in the contract says how it is read.
+        Role::System | Role::Developer => engine::Role::System,
+        Role::User => engine::Role::User,
+        Role::Assistant => engine::Role::Assistant,
+        Role::Tool => engine::Role::Tool,
+    };
+    let mut content = String::new();
+    for part in message.content {
+        match part {
+            Part::Text(text) => content.push_str(&text),
+            Part::Media(_) => return Err(no_media(Operation::Chat)),
+            Part::ToolCall(_) | Part::ToolResult(_) | Part::Reasoning(_) => {
+                let reason = "local models take only text in messages in this version".to_owned();
+                return Err(Error::Unsupported(UnsupportedPayload { operation: Operation::Chat, endpoint: None, reason }));
+            }
+        }
+    }
+    Ok(engine::ChatMessage { role, content })
+}
+
+fn placement(placement: &endpoints::Placement) -> engine::Placement {
+    engine::Placement {
+        gpu_layers: placement.gpu_layers.map(|layers| match layers {
+            endpoints::GpuLayers::Auto => engine::GpuLayers::Auto,
+            endpoints::GpuLayers::All => engine::GpuLayers::All,
+            endpoints::GpuLayers::Count(count) => engine::GpuLayers::Count(count),
+        }),
+        use_mmap: placement.use_mmap,
+        use_mlock: placement.use_mlock,
+        check_tensors: placement.check_tensors,
+    }
+}
+
+fn context(context: &endpoints::ContextOptions) -> engine::ContextConfig {
+    engine::ContextConfig {
+        n_ctx: context.n_ctx,
+        n_batch: context.n_batch,
+        n_ubatch: context.n_ubatch,
+        n_parallel: context.n_parallel,
+        n_threads: context.n_threads,
+        n_threads_batch: context.n_threads_batch,
+        flash_attention: context.flash_attention.map(|mode| match mode {
+            endpoints::FlashAttention::Auto => engine::FlashAttention::Auto,
+            endpoints::FlashAttention::Enabled => engine::FlashAttention::Enabled,
+            endpoints::FlashAttention::Disabled => engine::FlashAttention::Disabled,
+        }),
+        cache_type_k: context.cache_type_k.map(cache_type),
+        cache_type_v: context.cache_type_v.map(cache_type),
+        warmup: context.warmup,
+        embeddings: context.embeddings,
+        pooling: context.pooling.map(|pooling| match pooling {
+            types::Pooling::None => engine::Pooling::None,
+            types::Pooling::Mean => engine::Pooling::Mean,
+            types::Pooling::Cls => engine::Pooling::Cls,
+            types::Pooling::Last => engine::Pooling::Last,
+            types::Pooling::Rank => engine::Pooling::Rank,
+        }),
+    }
+}
+
+fn cache_type(kind: endpoints::CacheType) -> engine::CacheType {
+    match kind {
+        endpoints::CacheType::F32 => engine::CacheType::F32,
+        endpoints::CacheType::F16 => engine::CacheType::F16,
+        endpoints::CacheType::Q80 => engine::CacheType::Q8_0,
+        endpoints::CacheType::Q40 => engine::CacheType::Q4_0,
+        endpoints::CacheType::Q41 => engine::CacheType::Q4_1,
+        endpoints::CacheType::Iq4Nl => engine::CacheType::Iq4Nl,
+        endpoints::CacheType::Q50 => engine::CacheType::Q5_0,
+        endpoints::CacheType::Q51 => engine::CacheType::Q5_1,
+    }
+}
+
+fn sampling(sampling: types::Sampling) -> engine::Sampling {
+    engine::Sampling {
+        samplers: sampling.samplers.map(|stages| stages.into_iter().map(stage).collect()),
+        seed: sampling.seed,
+        temperature: sampling.temperature,
+        dynatemp_range: sampling.dynatemp_range,
+        dynatemp_exponent: sampling.dynatemp_exponent,
+        top_k: sampling.top_k,
+        top_p: sampling.top_p,
+        min_p: sampling.min_p,
+        typical_p: sampling.typical_p,
+        top_n_sigma: sampling.top_n_sigma,
+        xtc_probability: sampling.xtc_probability,
+        xtc_threshold: sampling.xtc_threshold,
+        min_keep: sampling.min_keep,
+        repeat_last_n: sampling.repeat_last_n,
+        repeat_penalty: sampling.repeat_penalty,
+        frequency_penalty: sampling.frequency_penalty,
+        presence_penalty: sampling.presence_penalty,
+        dry_multiplier: sampling.dry_multiplier,
+        dry_base: sampling.dry_base,
+        dry_allowed_length: sampling.dry_allowed_length,
+        dry_penalty_last_n: sampling.dry_penalty_last_n,
+        dry_sequence_breakers: sampling.dry_sequence_breakers,
+        mirostat: sampling.mirostat,
+        mirostat_tau: sampling.mirostat_tau,
+        mirostat_eta: sampling.mirostat_eta,
+        logit_bias: sampling
+            .logit_bias
+            .into_iter()
+            .map(|bias| engine::LogitBias { token: bias.token, bias: bias.bias })
+            .collect(),
+        ignore_eos: sampling.ignore_eos,
+    }
+}
+
+fn stage(stage: types::SamplerStage) -> engine::SamplerStage {
+    match stage {
+        types::SamplerStage::Penalties => engine::SamplerStage::Penalties,
+        types::SamplerStage::Dry => engine::SamplerStage::Dry,
+        types::SamplerStage::TopNSigma => engine::SamplerStage::TopNSigma,
+        types::SamplerStage::TopK => engine::SamplerStage::TopK,
+        types::SamplerStage::TypicalP => engine::SamplerStage::TypicalP,
+        types::SamplerStage::TopP => engine::SamplerStage::TopP,
+        types::SamplerStage::MinP => engine::SamplerStage::MinP,
+        types::SamplerStage::Xtc => engine::SamplerStage::Xtc,
+        types::SamplerStage::Temperature => engine::SamplerStage::Temperature,
+    }
+}

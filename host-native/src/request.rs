@@ -1,0 +1,247 @@
+//! Short ways to write requests and descriptors, whose types come from the contracts in `wit/`.
+
+use std::path::Path;
+
+use crate::bindings::client::{ChatRequest, EmbedRequest, EndpointRef, Kind, LocalEmbedOptions, QueryRequest};
+use crate::bindings::endpoints::{ContextOptions, Descriptor, LocalDescriptor, Placement, Routes, Timeouts};
+use crate::bindings::types::{Context, LocalOptions, Message, Part, Role, Sampling, TextOptions};
+
+impl Message {
+    /// A message of one text.
+    #[must_use]
+    pub fn new(role: Role, text: impl Into<String>) -> Self {
+        Self { role, content: vec![Part::Text(text.into())] }
+    }
+
+    /// What the application instructs.
+    #[must_use]
+    pub fn system(text: impl Into<String>) -> Self {
+        Self::new(Role::System, text)
+    }
+
+    /// What the person says.
+    #[must_use]
+    pub fn user(text: impl Into<String>) -> Self {
+        Self::new(Role::User, text)
+    }
+
+    /// What the model said.
+    #[must_use]
+    pub fn assistant(text: impl Into<String>) -> Self {
+        Self::new(Role::Assistant, text)
+    }
+}
+
+impl QueryRequest {
+    /// A prompt with default options.
+    #[must_use]
+    pub fn new(prompt: impl Into<String>) -> Self {
+        Self { prompt: prompt.into(), ..Self::default() }
+    }
+}
+
+impl ChatRequest {
+    /// A conversation with default options.
+    #[must_use]
+    pub fn new(messages: impl Into<Vec<Message>>) -> Self {
+        Self { messages: messages.into(), ..Self::default() }
+    }
+}
+
+impl EmbedRequest {
+    /// Texts with default options.
+    #[must_use]
+    pub fn new(inputs: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { inputs: inputs.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+}
+
+impl From<&str> for QueryRequest {
+    fn from(prompt: &str) -> Self {
+        Self::new(prompt)
+    }
+}
+
+impl From<Vec<Message>> for ChatRequest {
+    fn from(messages: Vec<Message>) -> Self {
+        Self::new(messages)
+    }
+}
+
+impl From<&str> for EmbedRequest {
+    fn from(input: &str) -> Self {
+        Self::new([input])
+    }
+}
+
+impl LocalDescriptor {
+    /// The model of a GGUF file, or of the first shard of one, with default settings.
+    #[must_use]
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self { model: path.as_ref().to_string_lossy().into_owned(), ..Self::default() }
+    }
+}
+
+impl From<LocalDescriptor> for Descriptor {
+    fn from(descriptor: LocalDescriptor) -> Self {
+        Self::Local(descriptor)
+    }
+}
+
+impl PartialEq for EndpointRef {
+    fn eq(&self, other: &Self) -> bool {
+        let kind = |kind: Kind| kind as u8;
+        kind(self.kind) == kind(other.kind) && self.id == other.id
+    }
+}
+
+impl Eq for EndpointRef {}
+
+// What is left out of a request or a descriptor keeps its default; the contracts say which.
+
+impl Default for QueryRequest {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            prompt: String::new(),
+            options: TextOptions::default(),
+            local: None,
+            endpoint_options: Vec::new(),
+            provider_options: Vec::new(),
+            context: Context::default(),
+        }
+    }
+}
+
+impl Default for ChatRequest {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            messages: Vec::new(),
+            options: TextOptions::default(),
+            local: None,
+            endpoint_options: Vec::new(),
+            provider_options: Vec::new(),
+            context: Context::default(),
+        }
+    }
+}
+
+impl Default for EmbedRequest {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            inputs: Vec::new(),
+            local: None,
+            endpoint_options: Vec::new(),
+            provider_options: Vec::new(),
+            context: Context::default(),
+        }
+    }
+}
+
+impl Default for LocalEmbedOptions {
+    fn default() -> Self {
+        Self { context_key: None, normalize: None }
+    }
+}
+
+impl Default for TextOptions {
+    fn default() -> Self {
+        Self { max_tokens: None, temperature: None, top_p: None, stop: Vec::new() }
+    }
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self { context_key: None, grammar: None, json_schema: None, sampling: None, media: Vec::new() }
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self { request_id: None, principal: None, deadline: None }
+    }
+}
+
+impl Default for LocalDescriptor {
+    fn default() -> Self {
+        Self {
+            model: String::new(),
+            placement: Placement::default(),
+            context: ContextOptions::default(),
+            sampling: Sampling::default(),
+        }
+    }
+}
+
+impl Default for Placement {
+    fn default() -> Self {
+        Self { gpu_layers: None, use_mmap: None, use_mlock: None, check_tensors: None }
+    }
+}
+
+impl Default for ContextOptions {
+    fn default() -> Self {
+        Self {
+            n_ctx: None,
+            n_batch: None,
+            n_ubatch: None,
+            n_parallel: None,
+            n_threads: None,
+            n_threads_batch: None,
+            flash_attention: None,
+            cache_type_k: None,
+            cache_type_v: None,
+            warmup: None,
+            embeddings: None,
+            pooling: None,
+        }
+    }
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self { query: None, chat: None, embed: None }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: None, request: None, idle: None }
+    }
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            samplers: None,
+            seed: None,
+            temperature: None,
+            dynatemp_range: None,
+            dynatemp_exponent: None,
+            top_k: None,
+            top_p: None,
+            min_p: None,
+            typical_p: None,
+            top_n_sigma: None,
+            xtc_probability: None,
+            xtc_threshold: None,
+            min_keep: None,
+            repeat_last_n: None,
+            repeat_penalty: None,
+            frequency_penalty: None,
+            presence_penalty: None,
+            dry_multiplier: None,
+            dry_base: None,
+            dry_allowed_length: None,
+            dry_penalty_last_n: None,
+            dry_sequence_breakers: None,
+            mirostat: None,
+            mirostat_tau: None,
+            mirostat_eta: None,
+            logit_bias: Vec::new(),
+            ignore_eos: None,
+        }
+    }
+}

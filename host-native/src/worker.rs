@@ -1,0 +1,263 @@
+//! The client's thread: runs the component and carries out commands.
+
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use wasmtime::component::{
+    Accessor, AccessorTask, FutureConsumer, ResourceAny, Source, StreamConsumer, StreamResult,
+};
+use wasmtime::{Store, StoreContextMut};
+
+use crate::Error;
+use crate::bindings::client::{
+    ChatRequest, EmbedAnswer, EmbedRequest, EndpointEntry, EndpointRef, Guest, QueryRequest, TextAnswer,
+};
+use crate::bindings::endpoints::Descriptor;
+use crate::bindings::types::{self, CancelReason, Generation, Outcome, TokenBatch};
+use crate::bindings::{App, AppPre};
+use crate::channel::{self, Ending, Feeder, Tokens, WeakCanceller};
+use crate::sandbox;
+use crate::switchboard::{Progress, Switchboard, TokenProducer, lock};
+
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// An answer that has begun.
+pub(crate) struct Started {
+    pub(crate) endpoint: EndpointRef,
+    pub(crate) tokens: Tokens,
+    pub(crate) ending: Ending,
+}
+
+/// When a request was made: its deadline counts from then.
+pub(crate) struct Asked(Instant);
+
+impl Asked {
+    pub(crate) fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    fn due(&self, deadline: Option<u32>) -> Option<Instant> {
+        self.0.checked_add(Duration::from_millis(deadline?.into()))
+    }
+}
+
+/// What a handle asks of the component.
+pub(crate) enum Command {
+    Add { id: String, descriptor: Descriptor, progress: Progress, reply: Reply<EndpointRef> },
+    Remove { endpoint: EndpointRef, reply: Reply<()> },
+    List { reply: oneshot::Sender<Vec<EndpointEntry>> },
+    Query { request: QueryRequest, asked: Asked, reply: Reply<Started> },
+    Chat { request: ChatRequest, asked: Asked, reply: Reply<Started> },
+    Embed { request: EmbedRequest, reply: Reply<EmbedAnswer> },
+    Close { reply: oneshot::Sender<()> },
+}
+
+/// Runs the component until no handle is left, or until it traps; then `fate` says why.
+pub(crate) async fn run(
+    mut store: Store<Switchboard>,
+    app: AppPre<Switchboard>,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    fate: Arc<OnceLock<Error>>,
+) {
+    let meter = sandbox::confine(&mut store, |switchboard| &mut switchboard.limits);
+    let drive = async {
+        let app = app.instantiate_async(&mut store).await?;
+        store.run_concurrent(async |accessor| serve(accessor, &app, inbox).await).await?
+    };
+    if let Err(error) = meter.measure(drive).await {
+        // Before the store goes: whoever waits for something in it asks for the fate as soon as that is gone.
+        let _ = fate.set(Error::Internal(format!("the client component failed: {error:#}; make a new client")));
+    }
+    lock(&store.data().watch).clear();
+}
+
+async fn serve(
+    accessor: &Accessor<Switchboard>,
+    app: &App,
+    mut inbox: mpsc::UnboundedReceiver<Command>,
+) -> wasmtime::Result<()> {
+    let guest = app.sipp_client_client();
+    let client = guest.client().call_constructor(accessor).await?;
+    // A trap in one call is the end of the store, and so of every call: the first one reports it.
+    let (trapped, mut trap) = mpsc::unbounded_channel();
+    loop {
+        let command = tokio::select! {
+            command = inbox.recv() => command,
+            Some(error) = trap.recv() => return Err(error),
+        };
+        let Some(command) = command else { return Ok(()) };
+        accessor.spawn(Call { guest: guest.clone(), client, command, trapped: trapped.clone() })?;
+    }
+}
+
+/// One command on its way through the component.
+struct Call {
+    guest: Guest,
+    client: ResourceAny,
+    command: Command,
+    trapped: mpsc::UnboundedSender<wasmtime::Error>,
+}
+
+impl AccessorTask<Switchboard> for Call {
+    async fn run(self, accessor: &Accessor<Switchboard>) -> wasmtime::Result<()> {
+        let trapped = self.trapped.clone();
+        if let Err(error) = self.carry_out(accessor).await {
+            // Nobody listens only when the store has ended already.
+            let _ = trapped.send(error);
+        }
+        Ok(())
+    }
+}
+
+impl Call {
+    /// Carries the command out. Who asked may be gone; then the reply is dropped, and what it holds with it.
+    async fn carry_out(self, accessor: &Accessor<Switchboard>) -> wasmtime::Result<()> {
+        let client = self.client;
+        let guest = self.guest.client();
+        match self.command {
+            Command::Add { id, descriptor, progress, reply } => {
+                accessor.with(|mut access| access.data_mut().progress.insert(id.clone(), progress));
+                let added = guest.call_add(accessor, client, id.clone(), descriptor).await?;
+                accessor.with(|mut access| access.data_mut().progress.remove(&id));
+                let _ = reply.send(added.map_err(Error::from));
+            }
+            Command::Remove { endpoint, reply } => {
+                let removed = guest.call_remove(accessor, client, endpoint).await?;
+                let _ = reply.send(removed.map_err(Error::from));
+            }
+            Command::List { reply } => {
+                let _ = reply.send(guest.call_list(accessor, client).await?);
+            }
+            Command::Query { request, asked, reply } => {
+                let due = asked.due(request.context.deadline);
+                let call = guest.call_query(accessor, client, request);
+                begin(accessor, call, due, reply).await?;
+            }
+            Command::Chat { request, asked, reply } => {
+                let due = asked.due(request.context.deadline);
+                let call = guest.call_chat(accessor, client, request);
+                begin(accessor, call, due, reply).await?;
+            }
+            Command::Embed { request, reply } => {
+                let answer = guest.call_embed(accessor, client, request).await?;
+                let _ = reply.send(answer.map_err(Error::from));
+            }
+            Command::Close { reply } => {
+                guest.call_close(accessor, client).await?;
+                let _ = reply.send(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Waits for an answer to begin, and hands it to who asked for it. When it is `due`, it is cancelled.
+async fn begin(
+    accessor: &Accessor<Switchboard>,
+    call: impl Future<Output = wasmtime::Result<Result<TextAnswer, types::Error>>>,
+    due: Option<Instant>,
+    reply: Reply<Started>,
+) -> wasmtime::Result<()> {
+    let mut call = pin!(call);
+    let answer = match due {
+        None => call.await?,
+        Some(due) => match tokio::time::timeout_at(due, &mut call).await {
+            Ok(answer) => answer?,
+            Err(_) => {
+                let _ = reply.send(Err(Error::Cancelled(CancelReason::DeadlineExceeded)));
+                // A call cannot be taken back. An answer that comes after all is dropped, and so cancelled.
+                return call.await.map(drop);
+            }
+        },
+    };
+    let started = match answer {
+        Ok(TextAnswer { endpoint, generation }) => {
+            let (tokens, ending) = take(accessor, generation)?;
+            if let Some(due) = due {
+                tokio::spawn(expire(due, tokens.canceller().downgrade()));
+            }
+            Ok(Started { endpoint, tokens, ending })
+        }
+        Err(error) => Err(Error::from(error)),
+    };
+    let _ = reply.send(started);
+    Ok(())
+}
+
+/// Cancels an answer that is not over when it is due.
+async fn expire(due: Instant, canceller: WeakCanceller) {
+    tokio::time::sleep_until(due).await;
+    canceller.cancel(CancelReason::DeadlineExceeded);
+}
+
+/// Takes an answer out of the store.
+fn take(accessor: &Accessor<Switchboard>, generation: Generation) -> wasmtime::Result<(Tokens, Ending)> {
+    let Generation { tokens, outcome } = generation;
+    accessor.with(|mut access| {
+        let (mut feeder, piped, ending) = channel::channel();
+        let ender = feeder.split_ending();
+        outcome.pipe(&mut access, OutcomeConsumer(ender))?;
+        // Tokens that no component touched are the host's own: they need not pass through the store at all.
+        let tokens = match tokens.try_into::<TokenProducer>(&mut access) {
+            Ok(TokenProducer(tokens)) => tokens,
+            Err(tokens) => {
+                tokens.pipe(&mut access, TokenConsumer(feeder))?;
+                piped
+            }
+        };
+        Ok((tokens, ending))
+    })
+}
+
+/// Reads the tokens that a component produces.
+struct TokenConsumer(Feeder);
+
+impl<D> StreamConsumer<D> for TokenConsumer {
+    type Item = TokenBatch;
+
+    fn poll_consume(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        store: StoreContextMut<D>,
+        mut source: Source<'_, Self::Item>,
+        finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        match self.0.poll_room(context) {
+            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(false) => return Poll::Ready(Ok(StreamResult::Dropped)),
+            Poll::Ready(true) => {}
+        }
+        let mut batches = Vec::with_capacity(16);
+        source.read(store, &mut batches)?;
+        let wanted = batches.into_iter().all(|batch| self.0.push(batch));
+        Poll::Ready(Ok(if wanted { StreamResult::Completed } else { StreamResult::Dropped }))
+    }
+}
+
+/// Reads how an answer ended.
+struct OutcomeConsumer(Option<oneshot::Sender<Result<Outcome, Error>>>);
+
+impl<D> FutureConsumer<D> for OutcomeConsumer {
+    type Item = Result<Outcome, types::Error>;
+
+    fn poll_consume(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+        store: StoreContextMut<D>,
+        mut source: Source<'_, Self::Item>,
+        _finish: bool,
+    ) -> Poll<wasmtime::Result<()>> {
+        let mut outcome = None;
+        source.read(store, &mut outcome)?;
+        if let (Some(ender), Some(outcome)) = (self.0.take(), outcome) {
+            // Nobody may be waiting for the outcome any more.
+            let _ = ender.send(outcome.map_err(Error::from));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
