@@ -13,9 +13,8 @@ fn main() -> Result<()> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let component = component()?;
     println!("cargo::rerun-if-changed={}", component.display());
-    let bytes = fs::read(&component).map_err(|error| {
-        format!("{}: {error}; run `cargo x build components`, which makes it", component.display())
-    })?;
+    let bytes = fs::read(&component)
+        .map_err(|error| format!("{}: {error}; run `cargo x build components`, which makes it", component.display()))?;
     let mut config = tuning::config();
     // Without a target, the compiler would use every feature of the machine that builds.
     config.target(&env::var("TARGET")?)?;

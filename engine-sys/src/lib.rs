@@ -1,1 +1,41 @@
-//! Under construction.
+//! The local engine: llama.cpp behind a thread, with batching over slots, cancel, and nothing unsafe outside.
+//!
+//! [`Engine::load`] reads a GGUF file and starts the thread that owns it; [`Engine::generate`] and [`Engine::embed`]
+//! queue requests and answer through callbacks on that thread. Everything that a host needs to know about a model is
+//! in [`ModelInfo`]. This is the only crate of the project that calls C; its types stay private.
+
+mod config;
+mod context;
+mod counters;
+mod cutter;
+mod embed;
+mod engine;
+mod error;
+mod gguf;
+mod info;
+mod log;
+mod model;
+mod plan;
+mod prompt;
+mod reply;
+mod request;
+mod sampler;
+mod sampling;
+mod scheduler;
+mod slot;
+mod sys;
+mod template;
+mod vocab;
+mod worker;
+
+pub use config::{
+    CacheType, ContextConfig, FlashAttention, GpuLayers, LogitBias, ModelConfig, Placement, Pooling, SamplerStage,
+    Sampling,
+};
+pub use counters::Counters;
+pub use engine::{Cancel, Engine, inspect};
+pub use error::{Error, ModelFault};
+pub use info::{Capabilities, EmbeddingInfo, ModelClass, ModelInfo};
+pub use request::{
+    ChatMessage, EmbedRequest, Embedding, Finish, Input, Listener, Outcome, Role, Stats, TextRequest, TokenBatch,
+};

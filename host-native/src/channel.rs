@@ -21,11 +21,7 @@ const ROOM: usize = 64 << 10;
 pub(crate) fn channel() -> (Feeder, Tokens, Ending) {
     let shared = Arc::new(Shared::default());
     let (ending, ended) = oneshot::channel();
-    (
-        Feeder { shared: shared.clone(), ending: Some(ending) },
-        Tokens { shared },
-        ended,
-    )
+    (Feeder { shared: shared.clone(), ending: Some(ending) }, Tokens { shared }, ended)
 }
 
 /// How an answer ended. An error here means that its producer vanished.
@@ -48,6 +44,8 @@ struct State {
     closed: bool,
     /// The reader went away, or cancelled.
     cancelled: Option<CancelReason>,
+    /// It was cancelled, and its producer did not end it in time.
+    abandoned: bool,
     stop: Option<Stop>,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -61,7 +59,7 @@ impl Shared {
 
     fn cancel(&self, reason: CancelReason) {
         let mut state = self.state();
-        if state.cancelled.is_some() || state.closed {
+        if state.cancelled.is_some() {
             return;
         }
         state.cancelled = Some(reason);
@@ -79,6 +77,18 @@ impl Shared {
         let mut state = self.state();
         state.closed = true;
         state.stop = None;
+        Self::wake(state);
+    }
+
+    /// Ends a cancelled answer for its reader, whatever its producer does.
+    fn abandon(&self) {
+        let mut state = self.state();
+        state.abandoned = true;
+        state.closed = true;
+        Self::wake(state);
+    }
+
+    fn wake(mut state: MutexGuard<'_, State>) {
         let reader = state.reader.take();
         drop(state);
         if let Some(reader) = reader {
@@ -212,6 +222,19 @@ impl Canceller {
         self.shared.state().cancelled
     }
 
+    /// Waits until the answer is given up, and says why it had been cancelled. The reader's waker is the one that is
+    /// woken, so this takes the place of reading.
+    pub(crate) fn poll_abandoned(&self, context: &mut Context<'_>) -> Poll<CancelReason> {
+        let mut state = self.shared.state();
+        match state.cancelled {
+            Some(reason) if state.abandoned => Poll::Ready(reason),
+            Some(_) | None => {
+                state.reader = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
     pub(crate) fn downgrade(&self) -> WeakCanceller {
         WeakCanceller { shared: Arc::downgrade(&self.shared) }
     }
@@ -243,11 +266,108 @@ impl WeakCanceller {
             shared.cancel(reason);
         }
     }
+
+    /// Ends a cancelled answer for its reader, whatever its producer does.
+    pub(crate) fn abandon(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.abandon();
+        }
+    }
 }
 
 fn size(delta: &Delta) -> usize {
     match delta {
         Delta::Text(text) | Delta::Reasoning(text) => text.len(),
         Delta::ToolCall(call) => call.arguments.len() + call.name.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use super::*;
+
+    fn batch(text: &str, sequence: u32) -> TokenBatch {
+        TokenBatch { delta: Delta::Text(text.to_owned()), sequence, tokens: 1 }
+    }
+
+    fn read(tokens: &mut Tokens) -> Poll<Option<(String, u32, u32)>> {
+        let batch = Pin::new(tokens).poll_next(&mut Context::from_waker(Waker::noop()));
+        batch.map(|batch| {
+            batch.map(|batch| match batch.delta {
+                Delta::Text(text) => (text, batch.sequence, batch.tokens),
+                other @ (Delta::Reasoning(_) | Delta::ToolCall(_)) => panic!("expected text, got {other:?}"),
+            })
+        })
+    }
+
+    #[test]
+    fn unread_text_is_joined() {
+        let (feeder, mut tokens, _ending) = channel();
+        assert!(read(&mut tokens).is_pending());
+        assert!(feeder.push(batch("a", 0)));
+        assert_eq!(read(&mut tokens), Poll::Ready(Some(("a".to_owned(), 0, 1))));
+        assert!(feeder.push(batch("b", 1)) && feeder.push(batch("c", 2)));
+        assert_eq!(read(&mut tokens), Poll::Ready(Some(("bc".to_owned(), 1, 2))));
+        drop(feeder);
+        assert_eq!(read(&mut tokens), Poll::Ready(None));
+    }
+
+    #[test]
+    fn what_was_pushed_is_read_after_the_end() {
+        let (feeder, mut tokens, _ending) = channel();
+        assert!(feeder.push(batch("a", 0)));
+        drop(feeder);
+        assert_eq!(read(&mut tokens), Poll::Ready(Some(("a".to_owned(), 0, 1))));
+        assert_eq!(read(&mut tokens), Poll::Ready(None));
+    }
+
+    #[test]
+    fn cancelling_stops_the_producer_once_and_keeps_the_reason() {
+        let (feeder, tokens, _ending) = channel();
+        let stopped = Arc::new(AtomicBool::new(false));
+        let stop = stopped.clone();
+        feeder.canceller().on_cancel(move || assert!(!stop.swap(true, Relaxed)));
+        tokens.canceller().cancel(CancelReason::DeadlineExceeded);
+        tokens.canceller().cancel(CancelReason::CallerCancelled);
+        assert!(stopped.load(Relaxed));
+        assert_eq!(tokens.canceller().reason(), Some(CancelReason::DeadlineExceeded));
+        assert!(!feeder.push(batch("late", 0)));
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_cancels_also_before_the_producer_can_be_stopped() {
+        let (feeder, tokens, _ending) = channel();
+        drop(tokens);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let stop = stopped.clone();
+        feeder.canceller().on_cancel(move || stop.store(true, Relaxed));
+        assert!(stopped.load(Relaxed));
+    }
+
+    #[test]
+    fn a_producer_waits_for_room() {
+        let (feeder, mut tokens, _ending) = channel();
+        let context = &mut Context::from_waker(Waker::noop());
+        assert_eq!(feeder.poll_room(context), Poll::Ready(true));
+        assert!(feeder.push(batch(&"x".repeat(ROOM), 0)));
+        assert_eq!(feeder.poll_room(context), Poll::Pending);
+        assert!(read(&mut tokens).is_ready());
+        assert_eq!(feeder.poll_room(context), Poll::Ready(true));
+        drop(tokens);
+        assert_eq!(feeder.poll_room(context), Poll::Ready(false));
+    }
+
+    #[test]
+    fn an_abandoned_answer_ends_for_its_reader() {
+        let (_feeder, mut tokens, _ending) = channel();
+        let canceller = tokens.canceller();
+        let context = &mut Context::from_waker(Waker::noop());
+        canceller.cancel(CancelReason::CallerCancelled);
+        assert!(canceller.poll_abandoned(context).is_pending());
+        canceller.downgrade().abandon();
+        assert_eq!(canceller.poll_abandoned(context), Poll::Ready(CancelReason::CallerCancelled));
+        assert_eq!(read(&mut tokens), Poll::Ready(None));
     }
 }

@@ -57,13 +57,14 @@ pub use run::{EmbedResponse, EmbedRun, TextResponse, TextRun, TokenStream};
 /// The engine's own account of a model, for programs that show it.
 pub mod engine {
     pub use engine_sys::{
-        Counters, EmbeddingInfo, Error, Capabilities as ModelCapabilities, ModelClass, ModelInfo, inspect,
+        Capabilities as ModelCapabilities, Counters, EmbeddingInfo, Error, ModelClass, ModelInfo, inspect,
     };
 }
 
 /// What measurements and tests of the host stand in for: who answers behind an endpoint.
 #[doc(hidden)]
 pub mod parts {
+    pub use crate::bindings::types::{EmbedRequest, Input, Outcome, Request};
     pub use crate::channel::Feeder;
     pub use crate::switchboard::{Answerer, Open, Progress};
 }

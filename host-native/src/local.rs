@@ -10,9 +10,9 @@ use tokio::sync::oneshot;
 use crate::Error;
 use crate::bindings::endpoints::{self, Capabilities, Descriptor, LocalDescriptor, Support};
 use crate::bindings::types::{
-    self, CacheSource, CancelReason, Context, Delta, EmbedRequest, Embedding, FinishReason, Input, LocalOptions, Message, Metadata,
-    ModelFault, ModelPayload, Operation, Outcome, Part, PromptTooLongPayload, Request, Role, Stats, TokenBatch,
-    UnsupportedPayload, Usage,
+    self, CacheSource, CancelReason, Context, Delta, EmbedRequest, Embedding, FinishReason, Input, LocalOptions,
+    Message, Metadata, ModelFault, ModelPayload, Operation, Outcome, Part, PromptTooLongPayload, Request, Role, Stats,
+    TokenBatch, UnsupportedPayload, Usage,
 };
 use crate::channel::Feeder;
 use crate::switchboard::{Answerer, Open, Progress};
@@ -182,11 +182,14 @@ fn convert(error: engine::Error, operation: Operation) -> Error {
     match error {
         engine::Error::Model { fault, message } => Error::Model(ModelPayload { fault: model_fault(fault), message }),
         engine::Error::InvalidRequest(text) => Error::InvalidRequest(text),
-        engine::Error::Unsupported(reason) => Error::Unsupported(UnsupportedPayload { operation, endpoint: None, reason }),
+        engine::Error::Unsupported(reason) => {
+            Error::Unsupported(UnsupportedPayload { operation, endpoint: None, reason })
+        }
         engine::Error::PromptTooLong { prompt_tokens, context_tokens } => {
             Error::PromptTooLong(PromptTooLongPayload { prompt_tokens, context_tokens })
         }
         engine::Error::Cancelled => Error::Cancelled(CancelReason::CallerCancelled),
+        engine::Error::Internal(text) => Error::Internal(text),
         other => Error::Internal(other.to_string()),
     }
 }
@@ -238,7 +241,11 @@ fn message(message: Message) -> Result<engine::ChatMessage, Error> {
             Part::Media(_) => return Err(no_media(Operation::Chat)),
             Part::ToolCall(_) | Part::ToolResult(_) | Part::Reasoning(_) => {
                 let reason = "local models take only text in messages in this version".to_owned();
-                return Err(Error::Unsupported(UnsupportedPayload { operation: Operation::Chat, endpoint: None, reason }));
+                return Err(Error::Unsupported(UnsupportedPayload {
+                    operation: Operation::Chat,
+                    endpoint: None,
+                    reason,
+                }));
             }
         }
     }

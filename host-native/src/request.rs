@@ -1,5 +1,7 @@
 //! Short ways to write requests and descriptors, whose types come from the contracts in `wit/`.
 
+#![allow(clippy::derivable_impls, reason = "the types are generated, and derive only what all of them can")]
+
 use std::path::Path;
 
 use crate::bindings::client::{ChatRequest, EmbedRequest, EndpointRef, Kind, LocalEmbedOptions, QueryRequest};

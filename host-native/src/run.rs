@@ -95,11 +95,15 @@ impl TextRun {
         TokenStream { run: self }
     }
 
-    /// Stops the run. What was produced so far stays readable, and the response says that it was cancelled.
+    /// Stops the run. What was produced so far stays readable, and the response says that it was cancelled. A run
+    /// whose endpoint does not end it within a second fails with [`Error::Cancelled`].
     pub fn cancel(&mut self, reason: CancelReason) {
         match &self.state {
             State::Starting(_) => self.state = State::Failed(Error::Cancelled(reason)),
-            State::Running { canceller, .. } => canceller.cancel(reason),
+            State::Running { canceller, .. } => {
+                canceller.cancel(reason);
+                self.client.send(Command::Abandon { canceller: canceller.downgrade() });
+            }
             State::Failed(_) => {}
         }
     }
@@ -148,7 +152,10 @@ impl TextRun {
             State::Failed(error) => return Poll::Ready(Err(error.clone())),
             State::Starting(_) => return Poll::Pending,
         };
-        let outcome = ready!(Pin::new(ending).poll(context)).unwrap_or_else(|_| Err(self.client.fate()));
+        let outcome = match Pin::new(ending).poll(context) {
+            Poll::Ready(outcome) => outcome.unwrap_or_else(|_| Err(self.client.fate())),
+            Poll::Pending => Err(Error::Cancelled(ready!(canceller.poll_abandoned(context)))),
+        };
         let response = outcome.map(|outcome| {
             let reason = canceller.reason().filter(|_| outcome.finish == FinishReason::Cancelled);
             std::mem::take(&mut self.answer).complete(endpoint.clone(), outcome, reason)

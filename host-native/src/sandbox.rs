@@ -56,7 +56,10 @@ pub(crate) fn client() -> Result<&'static Component, Error> {
     component.as_ref().map_err(|message| Error::Internal(format!("cannot load the client component: {message}")))
 }
 
-#[expect(unsafe_code, reason = "loading compiled code cannot be checked; this code comes from this crate's build script")]
+#[expect(
+    unsafe_code,
+    reason = "loading compiled code cannot be checked; this code comes from this crate's build script"
+)]
 fn precompiled(engine: &Engine) -> wasmtime::Result<Component> {
     // SAFETY: the bytes are what `precompile_component` returned in build.rs, and are constant in this program.
     unsafe { Component::deserialize(engine, CLIENT) }

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use wasmtime::component::{
-    Accessor, AccessorTask, FutureConsumer, ResourceAny, Source, StreamConsumer, StreamResult,
-};
+use wasmtime::component::{Accessor, AccessorTask, FutureConsumer, ResourceAny, Source, StreamConsumer, StreamResult};
 use wasmtime::{Store, StoreContextMut};
 
 use crate::Error;
@@ -22,6 +20,9 @@ use crate::bindings::{App, AppPre};
 use crate::channel::{self, Ending, Feeder, Tokens, WeakCanceller};
 use crate::sandbox;
 use crate::switchboard::{Progress, Switchboard, TokenProducer, lock};
+
+/// How long a producer has to end a cancelled answer with an outcome.
+const GRACE: Duration = Duration::from_secs(1);
 
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -47,13 +48,40 @@ impl Asked {
 
 /// What a handle asks of the component.
 pub(crate) enum Command {
-    Add { id: String, descriptor: Descriptor, progress: Progress, reply: Reply<EndpointRef> },
-    Remove { endpoint: EndpointRef, reply: Reply<()> },
-    List { reply: oneshot::Sender<Vec<EndpointEntry>> },
-    Query { request: QueryRequest, asked: Asked, reply: Reply<Started> },
-    Chat { request: ChatRequest, asked: Asked, reply: Reply<Started> },
-    Embed { request: EmbedRequest, reply: Reply<EmbedAnswer> },
-    Close { reply: oneshot::Sender<()> },
+    Add {
+        id: String,
+        descriptor: Descriptor,
+        progress: Progress,
+        reply: Reply<EndpointRef>,
+    },
+    Remove {
+        endpoint: EndpointRef,
+        reply: Reply<()>,
+    },
+    List {
+        reply: oneshot::Sender<Vec<EndpointEntry>>,
+    },
+    Query {
+        request: QueryRequest,
+        asked: Asked,
+        reply: Reply<Started>,
+    },
+    Chat {
+        request: ChatRequest,
+        asked: Asked,
+        reply: Reply<Started>,
+    },
+    Embed {
+        request: EmbedRequest,
+        reply: Reply<EmbedAnswer>,
+    },
+    /// Ends a cancelled answer for its reader, when its producer does not.
+    Abandon {
+        canceller: WeakCanceller,
+    },
+    Close {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Runs the component until no handle is left, or until it traps; then `fate` says why.
@@ -146,6 +174,7 @@ impl Call {
                 let answer = guest.call_embed(accessor, client, request).await?;
                 let _ = reply.send(answer.map_err(Error::from));
             }
+            Command::Abandon { canceller } => abandon(canceller).await,
             Command::Close { reply } => {
                 guest.call_close(accessor, client).await?;
                 let _ = reply.send(());
@@ -192,6 +221,13 @@ async fn begin(
 async fn expire(due: Instant, canceller: WeakCanceller) {
     tokio::time::sleep_until(due).await;
     canceller.cancel(CancelReason::DeadlineExceeded);
+    abandon(canceller).await;
+}
+
+/// Gives a cancelled answer up when its producer does not end it.
+async fn abandon(canceller: WeakCanceller) {
+    tokio::time::sleep(GRACE).await;
+    canceller.abandon();
 }
 
 /// Takes an answer out of the store.

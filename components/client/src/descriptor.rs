@@ -147,7 +147,8 @@ fn is_loopback(host: &str, parsed: Host<'_>) -> bool {
     match parsed {
         Host::Ipv4(address) => address.is_loopback(),
         Host::Ipv6(address) => address.is_loopback(),
-        _ => host.eq_ignore_ascii_case("localhost"),
+        Host::RegName(_) => host.eq_ignore_ascii_case("localhost"),
+        Host::IpvFuture { .. } => false,
     }
 }
 

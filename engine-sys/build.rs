@@ -1,0 +1,46 @@
+//! Compiles the C++ bridge against the headers of the llama.cpp that `llama-cpp-sys-2` built.
+//!
+//! That crate exports no include path. It does export where it installed ggml, which is beside the CMake cache of its
+//! build, and that names the source folder: the very one that was built, wherever it came from.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const SOURCES: [&str; 2] = ["bridge/guard.cpp", "bridge/template.cpp"];
+const INCLUDES: [&str; 5] = ["common", "include", "ggml/include", "src", "vendor"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=bridge");
+    println!("cargo::rerun-if-changed=build.rs");
+    let llama = llama_source()?;
+    if !llama.join("common/chat.h").is_file() {
+        return Err(
+            format!("{} has no common/chat.h; is this the llama.cpp of llama-cpp-sys-2?", llama.display()).into()
+        );
+    }
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").files(SOURCES).include("bridge");
+    // As system headers, so that warnings are about our own code.
+    let system = !build.get_compiler().is_like_msvc();
+    for folder in INCLUDES.map(|folder| llama.join(folder)) {
+        if system {
+            build.flag("-isystem").flag(folder);
+        } else {
+            build.include(folder);
+        }
+    }
+    build.compile("sipp_bridge");
+    Ok(())
+}
+
+/// The folder of llama.cpp's source, from the CMake cache of the sys crate's build.
+fn llama_source() -> Result<PathBuf, Box<dyn Error>> {
+    let installed = env::var("DEP_LLAMA_GGML_CMAKE_DIR")
+        .map_err(|_| "llama-cpp-sys-2 does not say where it installed ggml; this build script needs version 0.1.161")?;
+    let cache = Path::new(&installed).join("../../build/CMakeCache.txt");
+    let text = fs::read_to_string(&cache).map_err(|e| format!("cannot read {}: {e}", cache.display()))?;
+    let source = text.lines().find_map(|line| line.strip_prefix("CMAKE_HOME_DIRECTORY:INTERNAL="));
+    source.map(PathBuf::from).ok_or_else(|| format!("{} names no source folder", cache.display()).into())
+}

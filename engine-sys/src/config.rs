@@ -1,0 +1,212 @@
+//! How a model is placed, run and sampled.
+//!
+//! Every field is optional: `None` means the default that its documentation names. A value that is out of range or
+//! has no effect is refused when the model is loaded, never clamped.
+
+use std::path::PathBuf;
+
+/// What to load, and how.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ModelConfig {
+    /// The GGUF file; of a model in several files, the first.
+    pub path: PathBuf,
+    /// Where the weights go.
+    pub placement: Placement,
+    /// The context that requests run in.
+    pub context: ContextConfig,
+    /// Sampling of every request that does not override it.
+    pub sampling: Sampling,
+}
+
+/// Where the weights go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Placement {
+    /// Layers on the GPU. Default `Auto`. `All` and a count above 0 are refused where no GPU backend is compiled in.
+    pub gpu_layers: Option<GpuLayers>,
+    /// Maps the file into memory instead of reading it. Default true.
+    pub use_mmap: Option<bool>,
+    /// Locks the weights in memory. Default false.
+    pub use_mlock: Option<bool>,
+    /// Checks every tensor for invalid numbers while loading. Default false: it reads the whole file.
+    pub check_tensors: Option<bool>,
+}
+
+/// How many layers go to the GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GpuLayers {
+    /// All, where there is a GPU.
+    Auto,
+    /// All.
+    All,
+    /// This many; 0 keeps the model on the CPU.
+    Count(u32),
+}
+
+/// The context that requests run in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ContextConfig {
+    /// Tokens of prompt and answer together, for each slot. 0 is the model's own length. Default: the model's own, at
+    /// most 4096.
+    pub n_ctx: Option<u32>,
+    /// Most tokens in one call of `llama_decode`, from `n_parallel` to 2^20. Default 2048. Refused for embeddings,
+    /// whose batches are as long as `n_ctx` because an encoder must see a text at once.
+    pub n_batch: Option<u32>,
+    /// Most tokens computed at once, and most prompt tokens between two tokens of running requests; from 1 to
+    /// `n_batch`. Default 512, at most `n_batch`. Refused for embeddings.
+    pub n_ubatch: Option<u32>,
+    /// Slots: requests for text that run at the same time, from 1 to 64. Default 1. Inputs of an embedding request
+    /// share batches whatever it is.
+    pub n_parallel: Option<u32>,
+    /// Threads that compute one token, from 1 to 512. Default: the physical cores, or 1 for a model below 16 MiB.
+    pub n_threads: Option<u32>,
+    /// Threads that compute a prompt, from 1 to 512. Default: as `n_threads`.
+    pub n_threads_batch: Option<u32>,
+    /// Flash attention. Default `Auto`.
+    pub flash_attention: Option<FlashAttention>,
+    /// How keys are stored. Default `F16`.
+    pub cache_type_k: Option<CacheType>,
+    /// How values are stored. Default `F16`.
+    pub cache_type_v: Option<CacheType>,
+    /// Computes one token after loading, so that the first request finds everything in place. Default true.
+    pub warmup: Option<bool>,
+    /// Loads the model for embeddings. Default: true for encoder-only models, false for others; a decoder loaded with
+    /// true embeds only.
+    pub embeddings: Option<bool>,
+    /// How one vector comes from a text's token vectors. Default: the model's own, else the mean.
+    pub pooling: Option<Pooling>,
+}
+
+/// How one vector comes from a text's token vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// Not at all. A model configured so cannot embed.
+    None,
+    /// Their mean.
+    Mean,
+    /// The first token's.
+    Cls,
+    /// The last token's.
+    Last,
+    /// The scores of a classification head instead of a vector.
+    Rank,
+}
+
+/// Whether attention is computed in one fused step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlashAttention {
+    /// Where the backend has it.
+    Auto,
+    /// Always.
+    Enabled,
+    /// Never.
+    Disabled,
+}
+
+/// How the KV cache stores numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are ggml's own types")]
+pub enum CacheType {
+    F32,
+    F16,
+    Q8_0,
+    Q4_0,
+    Q4_1,
+    Iq4Nl,
+    Q5_0,
+    Q5_1,
+}
+
+/// How the next token is chosen.
+///
+/// A request's values override the model's, field by field. The ranges are those of `record sampling` in
+/// `wit/inference/types.wit`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sampling {
+    /// The chain, in order. Default: every stage, in the order of [`SamplerStage`]. A field whose stage is not listed
+    /// is refused.
+    pub samplers: Option<Vec<SamplerStage>>,
+    /// Seed of the random numbers. Default: a new one for each request.
+    pub seed: Option<u32>,
+    /// Randomness; 0 always takes the likeliest token. Finite, at least 0. Default 0.7.
+    pub temperature: Option<f32>,
+    /// Range around the temperature that entropy moves it in. At least 0. Default 0, off.
+    pub dynatemp_range: Option<f32>,
+    /// Exponent that maps entropy to temperature. Above 0. Default 1.
+    pub dynatemp_exponent: Option<f32>,
+    /// Number of likeliest tokens kept; 0 keeps all. Default 40.
+    pub top_k: Option<u32>,
+    /// Smallest set of likeliest tokens whose probabilities reach this sum, from 0 to 1. Default 0.8.
+    pub top_p: Option<f32>,
+    /// Share of the best probability below which tokens are dropped, from 0 to 1. Default 0, off.
+    pub min_p: Option<f32>,
+    /// Typical sampling mass, above 0, at most 1. Default 1, off.
+    pub typical_p: Option<f32>,
+    /// Standard deviations kept, at least 0. Default 0, off.
+    pub top_n_sigma: Option<f32>,
+    /// Chance that XTC removes tokens, from 0 to 1. Default 0, off.
+    pub xtc_probability: Option<f32>,
+    /// Probability above which XTC removes tokens, from 0 to 1. Default 0.1.
+    pub xtc_threshold: Option<f32>,
+    /// Fewest tokens that a truncating stage keeps. Default 0.
+    pub min_keep: Option<u32>,
+    /// Tokens that penalties look back on; 0 turns them off. Default 64.
+    pub repeat_last_n: Option<u32>,
+    /// Divides the logits of repeated tokens, above 0. Default 1, off: it breaks counting, JSON and copying.
+    pub repeat_penalty: Option<f32>,
+    /// Subtracted for each occurrence, from -2 to 2. Default 0.
+    pub frequency_penalty: Option<f32>,
+    /// Subtracted once for a token that occurred, from -2 to 2. Default 0.
+    pub presence_penalty: Option<f32>,
+    /// Strength of DRY, at least 0. Default 0, off.
+    pub dry_multiplier: Option<f32>,
+    /// Base of DRY's exponential penalty, at least 1. Default 1.75.
+    pub dry_base: Option<f32>,
+    /// Longest repetition that DRY leaves alone, in tokens. Default 2.
+    pub dry_allowed_length: Option<u32>,
+    /// Tokens that DRY looks back on; 0 looks at the whole context. Default 0.
+    pub dry_penalty_last_n: Option<u32>,
+    /// Texts across which DRY does not match. Default: line break, colon, double quote, asterisk.
+    pub dry_sequence_breakers: Option<Vec<String>>,
+    /// Mirostat version: 0 (off), 1 or 2. It replaces every stage but penalties, DRY and temperature. Default 0.
+    pub mirostat: Option<u32>,
+    /// Mirostat's target entropy, above 0. Default 5.
+    pub mirostat_tau: Option<f32>,
+    /// Mirostat's learning rate, above 0. Default 0.1.
+    pub mirostat_eta: Option<f32>,
+    /// Added to single tokens' logits. A request's list replaces the model's, unless it is empty.
+    pub logit_bias: Vec<LogitBias>,
+    /// Never samples an end-of-generation token. Default false.
+    pub ignore_eos: Option<bool>,
+}
+
+/// One stage of the sampler chain, in the default order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SamplerStage {
+    /// Repetition, frequency and presence penalties.
+    Penalties,
+    /// "Don't repeat yourself" penalty on repeated sequences.
+    Dry,
+    /// Keeps tokens within n standard deviations of the best logit.
+    TopNSigma,
+    /// Keeps the k likeliest tokens.
+    TopK,
+    /// Keeps tokens of typical information content.
+    TypicalP,
+    /// Keeps the smallest set of likeliest tokens that reaches a probability.
+    TopP,
+    /// Drops tokens below a share of the best token's probability.
+    MinP,
+    /// Drops the very likeliest tokens at random.
+    Xtc,
+    /// Divides logits by the temperature.
+    Temperature,
+}
+
+/// Added to one token's logit before sampling.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LogitBias {
+    /// The token's id.
+    pub token: u32,
+    /// What is added; negative infinity bans the token.
+    pub bias: f32,
+}

@@ -1,0 +1,222 @@
+//! A model's context: what llama.cpp computes in.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::config::Pooling;
+use crate::error::{Error, ModelFault};
+use crate::log;
+use crate::model::Model;
+use crate::plan::Plan;
+use crate::sys;
+use crate::vocab::Token;
+
+/// Tokens for one call of [`Context::compute`].
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    tokens: Vec<Token>,
+    positions: Vec<i32>,
+    /// One sequence for each token. Boxed storage of llama.cpp's shape is built from it for each call.
+    sequences: Vec<i32>,
+    outputs: Vec<i8>,
+}
+
+impl Batch {
+    /// Adds a token and returns its index, by which its output is found.
+    pub(crate) fn push(&mut self, token: Token, position: usize, sequence: usize, output: bool) -> usize {
+        self.tokens.push(token);
+        self.positions.push(i32::try_from(position).unwrap_or(i32::MAX));
+        self.sequences.push(i32::try_from(sequence).unwrap_or(i32::MAX));
+        self.outputs.push(i8::from(output));
+        self.tokens.len() - 1
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.sequences.clear();
+        self.outputs.clear();
+    }
+}
+
+/// How a computation ended that did not succeed.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// Everyone who waited for it cancelled.
+    Cancelled,
+    /// llama.cpp failed, in its own words.
+    Broken(String),
+}
+
+/// The context of a model. Belongs to one thread.
+pub(crate) struct Context {
+    raw: NonNull<sys::llama_context>,
+    /// Whose cancelling ends the running computation: all of them. llama.cpp's threads read it through a pointer, so it
+    /// keeps its place, and it changes only between computations.
+    waiting: NonNull<Vec<Arc<AtomicBool>>>,
+    batch_size: usize,
+    has_memory: bool,
+    /// Freed after the context.
+    _model: Rc<Model>,
+}
+
+unsafe extern "C" fn all_cancelled(data: *mut c_void) -> bool {
+    // SAFETY: `data` is the `waiting` of a living context, which nobody changes while this can be called.
+    let waiting = unsafe { &*data.cast::<Vec<Arc<AtomicBool>>>() };
+    !waiting.is_empty() && waiting.iter().all(|cancelled| cancelled.load(Ordering::Relaxed))
+}
+
+impl Context {
+    pub(crate) fn new(model: Rc<Model>, plan: &Plan) -> Result<Self, Error> {
+        let waiting = NonNull::from(Box::leak(Box::new(Vec::new())));
+        let mut params = plan.params();
+        params.abort_callback = Some(all_cancelled);
+        params.abort_callback_data = waiting.as_ptr().cast();
+        let mut raw = std::ptr::null_mut();
+        log::clear();
+        let made = sys::call(|error| {
+            // SAFETY: the model is loaded, the params live during the call, and `waiting` until after the context.
+            unsafe { sys::sipp_context_new(model.raw(), &params, &mut raw, error) }
+        });
+        let message = made.err().map(|failure| failure.message).unwrap_or_default();
+        let Some(raw) = NonNull::new(raw) else {
+            // SAFETY: it was leaked above, and no context uses it.
+            drop(unsafe { Box::from_raw(waiting.as_ptr()) });
+            return Err(context_error(&log::explain(&message)));
+        };
+        // SAFETY: the context was just made.
+        let (batch_size, has_memory) =
+            unsafe { (sys::llama_n_batch(raw.as_ptr()) as usize, !sys::llama_get_memory(raw.as_ptr()).is_null()) };
+        Ok(Self { raw, waiting, batch_size, has_memory, _model: model })
+    }
+
+    /// Most tokens in one batch.
+    pub(crate) fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    /// How vectors are pooled.
+    pub(crate) fn pooling(&self) -> Pooling {
+        // SAFETY: the context is valid for as long as `self`, here and below.
+        pooling_from(unsafe { sys::llama_pooling_type(self.raw.as_ptr()) }).unwrap_or(Pooling::None)
+    }
+
+    pub(crate) fn raw(&mut self) -> *mut sys::llama_context {
+        self.raw.as_ptr()
+    }
+
+    /// Computes a batch. It ends early when every one of `waiting` is cancelled.
+    pub(crate) fn compute(&mut self, batch: &mut Batch, waiting: Vec<Arc<AtomicBool>>) -> Result<(), Failed> {
+        if batch.is_empty() || batch.len() > self.batch_size {
+            return Err(Failed::Broken(format!("a batch of {} tokens was planned", batch.len())));
+        }
+        // SAFETY: no computation runs, so nobody reads `waiting` now.
+        unsafe { *self.waiting.as_mut() = waiting };
+        let mut counts = vec![1i32; batch.len()];
+        let mut sequences: Vec<*mut i32> = batch.sequences.iter_mut().map(std::ptr::from_mut).collect();
+        let raw = sys::llama_batch {
+            n_tokens: i32::try_from(batch.tokens.len()).unwrap_or(0),
+            token: batch.tokens.as_mut_ptr(),
+            embd: std::ptr::null_mut(),
+            pos: batch.positions.as_mut_ptr(),
+            n_seq_id: counts.as_mut_ptr(),
+            seq_id: sequences.as_mut_ptr(),
+            logits: batch.outputs.as_mut_ptr(),
+        };
+        let compute = if self.has_memory { sys::sipp_decode } else { sys::sipp_encode };
+        let mut code = 0;
+        log::clear();
+        sys::call(|error| {
+            // SAFETY: every array has `n_tokens` elements and lives during the call.
+            unsafe { compute(self.raw.as_ptr(), &raw, &mut code, error) }
+        })
+        .map_err(|failure| Failed::Broken(log::explain(&failure.message)))?;
+        match code {
+            0 => Ok(()),
+            2 => Err(Failed::Cancelled),
+            1 => Err(Failed::Broken(log::explain("the KV cache has no room for the batch"))),
+            code => Err(Failed::Broken(log::explain(&format!("llama_decode returned {code}")))),
+        }
+    }
+
+    /// Forgets a sequence.
+    pub(crate) fn clear_sequence(&mut self, sequence: usize) {
+        if self.has_memory {
+            let sequence = i32::try_from(sequence).unwrap_or(i32::MAX);
+            // SAFETY: the memory is the context's; removing a whole sequence cannot fail.
+            unsafe { sys::llama_memory_seq_rm(sys::llama_get_memory(self.raw.as_ptr()), sequence, -1, -1) };
+        }
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        if self.has_memory {
+            // SAFETY: the memory is the context's.
+            unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.raw.as_ptr()), true) };
+        }
+    }
+
+    /// The pooled vector of a sequence of the last batch.
+    pub(crate) fn vector(&self, sequence: usize, length: usize) -> Option<Vec<f32>> {
+        let sequence = i32::try_from(sequence).ok()?;
+        // SAFETY: pooled vectors have the model's output length, or as many numbers as it has scores; the caller passes
+        // that length. The pointer is null if there is no such sequence.
+        unsafe {
+            let vector = sys::llama_get_embeddings_seq(self.raw.as_ptr(), sequence);
+            (!vector.is_null()).then(|| std::slice::from_raw_parts(vector, length).to_vec())
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: the context is ours, and `waiting` was leaked for it alone.
+        unsafe {
+            sys::llama_free(self.raw.as_ptr());
+            drop(Box::from_raw(self.waiting.as_ptr()));
+        }
+    }
+}
+
+/// llama.cpp's number for a pooling.
+pub(crate) fn pooling_number(pooling: Pooling) -> sys::llama_pooling_type {
+    match pooling {
+        Pooling::None => sys::LLAMA_POOLING_TYPE_NONE,
+        Pooling::Mean => sys::LLAMA_POOLING_TYPE_MEAN,
+        Pooling::Cls => sys::LLAMA_POOLING_TYPE_CLS,
+        Pooling::Last => sys::LLAMA_POOLING_TYPE_LAST,
+        Pooling::Rank => sys::LLAMA_POOLING_TYPE_RANK,
+    }
+}
+
+/// The pooling of llama.cpp's number, or none for "unspecified".
+pub(crate) fn pooling_from(number: sys::llama_pooling_type) -> Option<Pooling> {
+    match number {
+        sys::LLAMA_POOLING_TYPE_NONE => Some(Pooling::None),
+        sys::LLAMA_POOLING_TYPE_MEAN => Some(Pooling::Mean),
+        sys::LLAMA_POOLING_TYPE_CLS => Some(Pooling::Cls),
+        sys::LLAMA_POOLING_TYPE_LAST => Some(Pooling::Last),
+        sys::LLAMA_POOLING_TYPE_RANK => Some(Pooling::Rank),
+        _ => None,
+    }
+}
+
+fn context_error(reason: &str) -> Error {
+    let out_of_memory = ["allocate", "reserve", "bad_alloc"];
+    if out_of_memory.iter().any(|word| reason.contains(word)) {
+        let message = format!("the context does not fit into memory; lower n_ctx or n_parallel: {reason}");
+        return Error::model(ModelFault::OutOfMemory, message);
+    }
+    Error::configuration(format!("the context cannot be made: {reason}"))
+}

@@ -1,0 +1,222 @@
+//! Handles to the thread that owns a model: loading, requests, cancelling.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use crate::config::{ContextConfig, ModelConfig};
+use crate::counters::{Counters, Tally};
+use crate::embed::EmbedJob;
+use crate::error::Error;
+use crate::info::{ModelClass, ModelInfo};
+use crate::model::Model;
+use crate::plan::Plan;
+use crate::prompt;
+use crate::reply::{EmbedReply, TextReply};
+use crate::request::{EmbedRequest, Embedding, Input, Listener, TextRequest};
+use crate::sampling::ModelSampling;
+use crate::slot::Job;
+use crate::worker::{self, Command};
+
+/// Some of llama.cpp's tokenisers and parsers recurse once for each character. Only pages that are used take memory.
+const STACK_BYTES: usize = 256 << 20;
+
+/// A loaded model that answers requests. Cheap to clone; every clone is a handle to the same thread.
+///
+/// When the last clone is dropped, running and queued requests end cancelled and the thread is joined.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    info: ModelInfo,
+    sampling: ModelSampling,
+    commands: Sender<Command>,
+    tally: Arc<Tally>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Loads a model and starts its thread. Blocks until the model is ready.
+    ///
+    /// `progress` is called on the engine's thread with 0 to 1 while weights are loaded; [`ControlFlow::Break`] ends
+    /// the load.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a bad file or configuration, [`Error::Cancelled`] if `progress` ended the load.
+    pub fn load(
+        config: ModelConfig,
+        progress: impl FnMut(f32) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<Self, Error> {
+        let (commands, received) = channel();
+        let (ready, loaded) = channel();
+        let tally = Arc::new(Tally::default());
+        let counted = Arc::clone(&tally);
+        let thread = thread::Builder::new()
+            .name("sipp-engine".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || worker::run(&config, progress, &ready, &received, counted))
+            .map_err(|e| Error::Internal(format!("the engine's thread cannot be started: {e}")))?;
+        let (info, sampling) = loaded
+            .recv()
+            .unwrap_or_else(|_| Err(Error::Internal("the engine's thread ended while loading".to_owned())))?;
+        Ok(Self { shared: Arc::new(Shared { info, sampling, commands, tally, thread: Some(thread) }) })
+    }
+
+    /// What is known about the model.
+    #[must_use]
+    pub fn model(&self) -> &ModelInfo {
+        &self.shared.info
+    }
+
+    /// Queues a request for text.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] and [`Error::Unsupported`] for what can be seen at once; the listener is then dropped
+    /// without a call. Everything else arrives through [`Listener::done`].
+    pub fn generate(&self, request: TextRequest, listener: Box<dyn Listener>) -> Result<Cancel, Error> {
+        self.check_generates()?;
+        check_request(&request, &self.shared.info)?;
+        let sampling = self.shared.sampling.resolve(&request, self.shared.info.vocabulary)?;
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let job = Job {
+            request,
+            sampling,
+            reply: TextReply::new(listener),
+            cancelled: Arc::clone(&cancelled),
+            accepted: Instant::now(),
+        };
+        self.send(Command::Generate(Box::new(job)));
+        Ok(Cancel(cancelled))
+    }
+
+    /// Queues a request for vectors. `done` is called once, on the engine's thread; it must not block.
+    ///
+    /// # Errors
+    /// As [`Engine::generate`].
+    pub fn embed(
+        &self,
+        request: EmbedRequest,
+        done: Box<dyn FnOnce(Result<Embedding, Error>) + Send>,
+    ) -> Result<Cancel, Error> {
+        if !self.shared.info.capabilities.embeds {
+            return Err(Error::Unsupported(cannot_embed(self.shared.info.capabilities.class)));
+        }
+        if request.inputs.is_empty() {
+            return Err(Error::invalid("there is no input to embed"));
+        }
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let job = EmbedJob {
+            request,
+            reply: EmbedReply::new(done),
+            cancelled: Arc::clone(&cancelled),
+            accepted: Instant::now(),
+        };
+        self.send(Command::Embed(job));
+        Ok(Cancel(cancelled))
+    }
+
+    /// What the engine has done so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.shared.tally.read()
+    }
+
+    fn send(&self, command: Command) {
+        self.shared.tally.queued();
+        // If the thread is gone, the command is dropped, and its reply says so.
+        let _ = self.shared.commands.send(command);
+    }
+
+    fn check_generates(&self) -> Result<(), Error> {
+        let capabilities = &self.shared.info.capabilities;
+        if capabilities.generates_text {
+            return Ok(());
+        }
+        Err(Error::Unsupported(
+            match capabilities.class {
+                ModelClass::EncoderOnly => "an encoder-only model writes no text; use embed",
+                ModelClass::EncoderDecoder => {
+                    "writing text with an encoder-decoder model is not supported; use a decoder-only model"
+                }
+                ModelClass::DecoderOnly if capabilities.embeds => {
+                    "the model is loaded for embeddings; load it without embeddings to write text"
+                }
+                ModelClass::DecoderOnly => "a diffusion model does not continue text; use another model",
+            }
+            .to_owned(),
+        ))
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("model", &self.shared.info.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+        let Some(thread) = self.thread.take() else { return };
+        // A listener may hold the last handle; the thread cannot wait for itself.
+        if thread.thread().id() != thread::current().id() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Cancels one request. Dropping it does not.
+#[derive(Debug, Clone)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Cancels the request, at the latest before its next token. Nothing happens if it has ended.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Reads what a model file holds without loading its weights.
+///
+/// # Errors
+/// As [`Engine::load`].
+pub fn inspect(path: &Path) -> Result<ModelInfo, Error> {
+    let model = Model::read_metadata(path)?;
+    let plan = Plan::new(&ContextConfig::default(), &model)?;
+    Ok(ModelInfo::new(path, &model, &plan))
+}
+
+fn check_request(request: &TextRequest, info: &ModelInfo) -> Result<(), Error> {
+    if request.max_tokens == Some(0) {
+        return Err(Error::invalid("max_tokens is 0; it must be at least 1"));
+    }
+    if request.stop.iter().any(String::is_empty) {
+        return Err(Error::invalid("stop contains an empty text; leave it out"));
+    }
+    if request.grammar.is_some() && request.json_schema.is_some() {
+        return Err(Error::invalid("grammar and json_schema exclude each other; give one of them"));
+    }
+    match &request.input {
+        Input::Chat(messages) if messages.is_empty() => Err(Error::invalid("there are no messages; give at least one")),
+        Input::Chat(_) if info.chat_template.is_none() => Err(prompt::no_template()),
+        Input::Chat(_) | Input::Prompt(_) => Ok(()),
+    }
+}
+
+fn cannot_embed(class: ModelClass) -> String {
+    match class {
+        ModelClass::EncoderOnly => "pooling `none` leaves one vector a token; configure another pooling to embed",
+        ModelClass::EncoderDecoder => "an encoder-decoder model has no embeddings; use another model",
+        ModelClass::DecoderOnly => {
+            "the model is loaded for text; load it with embeddings set to true and a pooling other than `none`"
+        }
+    }
+    .to_owned()
+}

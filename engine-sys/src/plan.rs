@@ -1,0 +1,240 @@
+//! The numbers that a context is made with, checked against the model.
+
+use std::thread::available_parallelism;
+
+use crate::config::{CacheType, ContextConfig, FlashAttention, Pooling};
+use crate::context::{pooling_from, pooling_number};
+use crate::error::Error;
+use crate::info::{Capabilities, EmbeddingInfo, ModelClass};
+use crate::model::Model;
+use crate::sys;
+
+const DEFAULT_CONTEXT: u32 = 4096;
+const DEFAULT_BATCH: u32 = 2048;
+const DEFAULT_UBATCH: u32 = 512;
+const MAX_SLOTS: u32 = 64;
+/// ggml's `GGML_MAX_N_THREADS`.
+const MAX_THREADS: u32 = 512;
+/// Models below this compute a token in less time than threads take to meet: they wait for each other by spinning, after
+/// every tensor, which stalls for whole time slices as soon as another process wants a core.
+const SMALL_MODEL_BYTES: u64 = 16 << 20;
+/// Inputs that one embedding batch may hold.
+pub(crate) const EMBEDDING_SEQUENCES: u32 = 64;
+
+/// What the model is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Writing text.
+    Text,
+    /// Making vectors, pooled this way.
+    Vectors(Pooling),
+    /// Neither: it only tells what it is.
+    Nothing,
+}
+
+/// A configuration with every default filled in and every value checked.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) purpose: Purpose,
+    /// Tokens that one request may have.
+    pub(crate) context: u32,
+    pub(crate) slots: u32,
+    pub(crate) batch: u32,
+    pub(crate) ubatch: u32,
+    threads: u32,
+    threads_batch: u32,
+    flash_attention: FlashAttention,
+    cache_type_k: CacheType,
+    cache_type_v: CacheType,
+    pub(crate) warmup: bool,
+}
+
+impl Plan {
+    /// Checks `config` against the model and fills in the defaults.
+    pub(crate) fn new(config: &ContextConfig, model: &Model) -> Result<Self, Error> {
+        let slots = ranged("n_parallel", config.n_parallel.unwrap_or(1), 1, MAX_SLOTS)?;
+        let context = context_length(config, model.context_length())?;
+        let total = context.checked_mul(slots).filter(|total| i32::try_from(*total).is_ok());
+        if total.is_none() {
+            return Err(Error::configuration(format!(
+                "n_ctx {context} for each of {slots} slots is more than a context can hold; lower n_ctx or n_parallel"
+            )));
+        }
+        let batch = ranged("n_batch", config.n_batch.unwrap_or(DEFAULT_BATCH), slots, 1 << 20)?;
+        let ubatch = ranged("n_ubatch", config.n_ubatch.unwrap_or(DEFAULT_UBATCH.min(batch)), 1, batch)?;
+        let threads = match config.n_threads {
+            Some(threads) => ranged("n_threads", threads, 1, MAX_THREADS)?,
+            None if model.size_bytes() < SMALL_MODEL_BYTES => 1,
+            None => physical_cores(),
+        };
+        let threads_batch = ranged("n_threads_batch", config.n_threads_batch.unwrap_or(threads), 1, MAX_THREADS)?;
+        let purpose = purpose(config, model)?;
+        if matches!(purpose, Purpose::Vectors(_)) && (config.n_batch.is_some() || config.n_ubatch.is_some()) {
+            return Err(Error::configuration(
+                "n_batch and n_ubatch have no effect on embeddings, whose batches are as long as n_ctx; leave them out",
+            ));
+        }
+        let plan = Self {
+            purpose,
+            context,
+            slots,
+            batch,
+            ubatch,
+            threads,
+            threads_batch,
+            flash_attention: config.flash_attention.unwrap_or(FlashAttention::Auto),
+            cache_type_k: config.cache_type_k.unwrap_or(CacheType::F16),
+            cache_type_v: config.cache_type_v.unwrap_or(CacheType::F16),
+            warmup: config.warmup.unwrap_or(true),
+        };
+        plan.check_cache()?;
+        Ok(match purpose {
+            // An encoder sees a whole text at once, and pooling needs all of its tokens in one computation.
+            Purpose::Vectors(_) => Self { batch: context, ubatch: context, ..plan },
+            Purpose::Text | Purpose::Nothing => plan,
+        })
+    }
+
+    fn check_cache(&self) -> Result<(), Error> {
+        let quantized = !matches!(self.cache_type_v, CacheType::F32 | CacheType::F16);
+        if quantized && self.flash_attention == FlashAttention::Disabled {
+            return Err(Error::configuration(
+                "a quantized cache_type_v needs flash attention; set flash_attention to auto or enabled, or use f16",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What the model can do under this plan.
+    pub(crate) fn capabilities(&self, model: &Model) -> Capabilities {
+        let pooling = match self.purpose {
+            Purpose::Vectors(Pooling::None) | Purpose::Text | Purpose::Nothing => None,
+            Purpose::Vectors(pooling) => Some(pooling),
+        };
+        let embedding = pooling.map(|pooling| EmbeddingInfo { dimensions: vector_length(model, pooling), pooling });
+        Capabilities {
+            class: model.class(),
+            generates_text: self.purpose == Purpose::Text,
+            embeds: embedding.is_some(),
+            has_chat_template: model.chat_template().is_some(),
+            embedding,
+        }
+    }
+
+    /// llama.cpp's own form of the plan.
+    pub(crate) fn params(&self) -> sys::llama_context_params {
+        // SAFETY: a function without arguments that fills a struct.
+        let mut params = unsafe { sys::llama_context_default_params() };
+        let vectors = matches!(self.purpose, Purpose::Vectors(_));
+        params.n_batch = self.batch;
+        params.n_ubatch = self.ubatch;
+        params.n_threads = i32::try_from(self.threads).unwrap_or(1);
+        params.n_threads_batch = i32::try_from(self.threads_batch).unwrap_or(1);
+        params.flash_attn_type = match self.flash_attention {
+            FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
+            FlashAttention::Enabled => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
+            FlashAttention::Disabled => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
+        };
+        params.type_k = cache_number(self.cache_type_k);
+        params.type_v = cache_number(self.cache_type_v);
+        params.embeddings = vectors;
+        params.no_perf = true;
+        if let Purpose::Vectors(pooling) = self.purpose {
+            params.pooling_type = pooling_number(pooling);
+            // The inputs of a batch share the one context: a batch never holds more tokens than that.
+            params.n_ctx = self.context;
+            params.n_seq_max = EMBEDDING_SEQUENCES;
+            params.kv_unified = true;
+        } else {
+            params.n_ctx = self.context.saturating_mul(self.slots);
+            params.n_seq_max = self.slots;
+            params.kv_unified = false;
+            // One token of each slot is sampled from, which keeps the output buffer small.
+            params.n_outputs_max = self.slots;
+        }
+        params
+    }
+}
+
+/// Numbers in one vector.
+pub(crate) fn vector_length(model: &Model, pooling: Pooling) -> u32 {
+    if pooling == Pooling::Rank { model.scores() } else { model.output_length() }
+}
+
+fn purpose(config: &ContextConfig, model: &Model) -> Result<Purpose, Error> {
+    let class = model.class();
+    let vectors = config.embeddings.unwrap_or(class == ModelClass::EncoderOnly);
+    if !vectors && config.pooling.is_some() {
+        return Err(Error::configuration(
+            "pooling has an effect on embeddings only; set embeddings to true or leave it out",
+        ));
+    }
+    match (class, vectors) {
+        (ModelClass::EncoderDecoder, true) => {
+            Err(Error::configuration("an encoder-decoder model has no embeddings; leave embeddings out"))
+        }
+        (ModelClass::EncoderOnly, false) => {
+            Err(Error::configuration("an encoder-only model does nothing but embeddings; leave embeddings out"))
+        }
+        (ModelClass::EncoderDecoder, false) => Ok(Purpose::Nothing),
+        (ModelClass::DecoderOnly, false) if model.is_diffusion() => Ok(Purpose::Nothing),
+        (ModelClass::DecoderOnly, false) => Ok(Purpose::Text),
+        (ModelClass::DecoderOnly | ModelClass::EncoderOnly, true) => pooling(config, model).map(Purpose::Vectors),
+    }
+}
+
+fn pooling(config: &ContextConfig, model: &Model) -> Result<Pooling, Error> {
+    let own = model
+        .metadata(&format!("{}.pooling_type", model.architecture()))
+        .and_then(|number| number.parse().ok())
+        .and_then(pooling_from)
+        .filter(|pooling| *pooling != Pooling::None);
+    let pooling = config.pooling.or(own).unwrap_or(Pooling::Mean);
+    if pooling == Pooling::Rank && own != Some(Pooling::Rank) {
+        return Err(Error::configuration(
+            "pooling rank needs a model with a classification head, and this one has none",
+        ));
+    }
+    Ok(pooling)
+}
+
+fn context_length(config: &ContextConfig, trained: u32) -> Result<u32, Error> {
+    match config.n_ctx {
+        None => Ok(trained.min(DEFAULT_CONTEXT)),
+        Some(0) => Ok(trained),
+        Some(length) if length > trained => Err(Error::configuration(format!(
+            "n_ctx is {length}, and the model was trained to hold {trained} tokens; lower it, or use 0 for the model's own"
+        ))),
+        Some(length) => Ok(length),
+    }
+    .and_then(|length| ranged("n_ctx", length, 2, i32::MAX.unsigned_abs()))
+}
+
+fn ranged(name: &str, value: u32, least: u32, most: u32) -> Result<u32, Error> {
+    if (least..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(Error::configuration(format!("{name} is {value}; it must be from {least} to {most}")))
+}
+
+fn cache_number(cache: CacheType) -> sys::ggml_type {
+    match cache {
+        CacheType::F32 => sys::GGML_TYPE_F32,
+        CacheType::F16 => sys::GGML_TYPE_F16,
+        CacheType::Q8_0 => sys::GGML_TYPE_Q8_0,
+        CacheType::Q4_0 => sys::GGML_TYPE_Q4_0,
+        CacheType::Q4_1 => sys::GGML_TYPE_Q4_1,
+        CacheType::Iq4Nl => sys::GGML_TYPE_IQ4_NL,
+        CacheType::Q5_0 => sys::GGML_TYPE_Q5_0,
+        CacheType::Q5_1 => sys::GGML_TYPE_Q5_1,
+    }
+}
+
+/// Physical cores, because two computing threads on one core only disturb each other; never more than this process may
+/// use.
+fn physical_cores() -> u32 {
+    // SAFETY: a function without arguments that answers a question.
+    let cores = unsafe { sys::sipp_physical_cores() };
+    let usable = available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(cores).unwrap_or(1).clamp(1, u32::try_from(usable).unwrap_or(MAX_THREADS).min(MAX_THREADS))
+}

@@ -1,0 +1,154 @@
+//! The C interfaces: llama.cpp's own, and the bridge in `bridge/` for what would throw.
+
+pub(crate) use llama_cpp_sys_2::*;
+
+use std::ffi::{c_char, c_int};
+
+/// A status of the bridge: `enum sipp_status` in `bridge/guard.h`.
+pub(crate) type Status = c_int;
+pub(crate) const OK: Status = 0;
+pub(crate) const NO_CANDIDATE: Status = 3;
+
+/// Where a bridge function leaves its message: `struct sipp_error` in `bridge/guard.h`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct ErrorBuffer {
+    text: *mut c_char,
+    size: usize,
+}
+
+/// `struct sipp_message` in `bridge/template.h`.
+#[repr(C)]
+pub(crate) struct Message {
+    pub(crate) role: *const c_char,
+    pub(crate) content: *const c_char,
+    pub(crate) content_size: usize,
+}
+
+/// `struct sipp_part` in `bridge/template.h`.
+#[repr(C)]
+pub(crate) struct Part {
+    pub(crate) text: *const c_char,
+    pub(crate) size: usize,
+    pub(crate) is_input: bool,
+}
+
+/// The bridge's sampler chain; only ever behind a pointer.
+#[repr(C)]
+pub(crate) struct Sampler {
+    _private: [u8; 0],
+}
+
+/// The bridge's chat template; only ever behind a pointer.
+#[repr(C)]
+pub(crate) struct Template {
+    _private: [u8; 0],
+}
+
+/// The bridge's rendered conversation; only ever behind a pointer.
+#[repr(C)]
+pub(crate) struct Rendering {
+    _private: [u8; 0],
+}
+
+unsafe extern "C" {
+    pub(crate) fn sipp_model_load(
+        path: *const c_char,
+        params: *const llama_model_params,
+        model: *mut *mut llama_model,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_context_new(
+        model: *mut llama_model,
+        params: *const llama_context_params,
+        context: *mut *mut llama_context,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_tokenize(
+        vocab: *const llama_vocab,
+        text: *const c_char,
+        size: i32,
+        add_special: bool,
+        parse_special: bool,
+        tokens: *mut llama_token,
+        capacity: i32,
+        count: *mut i32,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_decode(
+        context: *mut llama_context,
+        batch: *const llama_batch,
+        code: *mut i32,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_encode(
+        context: *mut llama_context,
+        batch: *const llama_batch,
+        code: *mut i32,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_schema_to_grammar(
+        schema: *const c_char,
+        size: usize,
+        grammar: *mut *mut c_char,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_text_free(text: *mut c_char);
+    pub(crate) fn sipp_grammar_new(
+        vocab: *const llama_vocab,
+        grammar: *const c_char,
+        sampler: *mut *mut llama_sampler,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_sampler_new(
+        constraints: *mut llama_sampler,
+        choice: *mut llama_sampler,
+        vocabulary: i32,
+        sampler: *mut *mut Sampler,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_sampler_free(sampler: *mut Sampler);
+    pub(crate) fn sipp_sampler_observe(sampler: *mut Sampler, token: llama_token, error: ErrorBuffer) -> Status;
+    pub(crate) fn sipp_sampler_sample(
+        sampler: *mut Sampler,
+        context: *mut llama_context,
+        index: i32,
+        token: *mut llama_token,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_physical_cores() -> i32;
+    pub(crate) fn sipp_start();
+
+    pub(crate) fn sipp_template_new(model: *const llama_model, out: *mut *mut Template, error: ErrorBuffer) -> Status;
+    pub(crate) fn sipp_template_free(template: *mut Template);
+    pub(crate) fn sipp_template_renders_tools(template: *const Template) -> bool;
+    pub(crate) fn sipp_template_render(
+        template: *const Template,
+        messages: *const Message,
+        count: usize,
+        out: *mut *mut Rendering,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_rendering_size(rendering: *const Rendering) -> usize;
+    pub(crate) fn sipp_rendering_part(rendering: *const Rendering, index: usize) -> Part;
+    pub(crate) fn sipp_rendering_free(rendering: *mut Rendering);
+}
+
+/// A failed call: its status, and what llama.cpp said.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) status: Status,
+    pub(crate) message: String,
+}
+
+/// Runs one bridge function with room for its message.
+pub(crate) fn call(function: impl FnOnce(ErrorBuffer) -> Status) -> Result<(), Failure> {
+    let mut text = [0u8; 2048];
+    let status = function(ErrorBuffer { text: text.as_mut_ptr().cast(), size: text.len() });
+    if status == OK {
+        return Ok(());
+    }
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    let message = String::from_utf8_lossy(text.get(..end).unwrap_or_default()).trim().to_owned();
+    Err(Failure { status, message })
+}

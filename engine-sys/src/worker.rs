@@ -1,0 +1,136 @@
+//! What the engine's thread does: it loads a model and works off requests.
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+use crate::config::ModelConfig;
+use crate::context::{Batch, Context, Failed};
+use crate::counters::Tally;
+use crate::embed::{EmbedJob, Embedder};
+use crate::error::{Error, ModelFault};
+use crate::info::ModelInfo;
+use crate::model::{Model, Progress};
+use crate::plan::{Plan, Purpose};
+use crate::sampling::ModelSampling;
+use crate::scheduler::Scheduler;
+use crate::slot::Job;
+
+/// What a handle asks of the thread.
+pub(crate) enum Command {
+    Generate(Box<Job>),
+    Embed(EmbedJob),
+    Stop,
+}
+
+/// What the thread tells the loading caller.
+pub(crate) type Ready = Result<(ModelInfo, ModelSampling), Error>;
+
+/// Who does the work on the thread.
+enum Worker {
+    Text(Scheduler),
+    Vectors(Embedder),
+    /// The model only tells what it is; every request was refused before it came here.
+    Nobody,
+}
+
+impl Worker {
+    fn load(
+        config: &ModelConfig,
+        progress: &mut Progress,
+        tally: Arc<Tally>,
+    ) -> Result<(Self, ModelInfo, ModelSampling), Error> {
+        let model = Rc::new(Model::load(&config.path, &config.placement, progress)?);
+        let plan = Plan::new(&config.context, &model)?;
+        let info = ModelInfo::new(&config.path, &model, &plan);
+        let sampling = ModelSampling::new(config.sampling.clone(), info.vocabulary)?;
+        let worker = match plan.purpose {
+            Purpose::Text => Self::Text(Scheduler::new(Rc::clone(&model), context(model, &plan)?, &plan, tally)),
+            Purpose::Vectors(_) => {
+                Self::Vectors(Embedder::new(Rc::clone(&model), context(model, &plan)?, &plan, tally))
+            }
+            Purpose::Nothing => Self::Nobody,
+        };
+        Ok((worker, info, sampling))
+    }
+
+    fn submit(&mut self, command: Command) -> ControlFlow<()> {
+        match (self, command) {
+            (_, Command::Stop) => return ControlFlow::Break(()),
+            (Self::Text(scheduler), Command::Generate(job)) => scheduler.submit(*job),
+            (Self::Vectors(embedder), Command::Embed(job)) => embedder.submit(job),
+            (Self::Text(_) | Self::Vectors(_) | Self::Nobody, Command::Generate(_) | Command::Embed(_)) => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn step(&mut self) -> bool {
+        match self {
+            Self::Text(scheduler) => scheduler.step(),
+            Self::Vectors(embedder) => embedder.step(),
+            Self::Nobody => false,
+        }
+    }
+
+    fn close(&mut self) {
+        match self {
+            Self::Text(scheduler) => scheduler.close(),
+            Self::Vectors(embedder) => embedder.close(),
+            Self::Nobody => {}
+        }
+    }
+}
+
+/// Makes the context and, unless configured otherwise, computes one token in it, so that the first request finds
+/// weights and buffers in place.
+fn context(model: Rc<Model>, plan: &Plan) -> Result<Context, Error> {
+    let mut context = Context::new(model, plan)?;
+    if plan.warmup {
+        let mut batch = Batch::default();
+        batch.push(0, 0, 0, true);
+        if let Err(Failed::Broken(reason)) = context.compute(&mut batch, Vec::new()) {
+            return Err(Error::model(ModelFault::Corrupt, format!("the model does not compute: {reason}")));
+        }
+        context.clear();
+    }
+    Ok(context)
+}
+
+/// The thread: loads, then works until it is told to stop, sleeping while there is nothing to do.
+pub(crate) fn run(
+    config: &ModelConfig,
+    mut progress: impl FnMut(f32) -> ControlFlow<()> + 'static,
+    ready: &Sender<Ready>,
+    commands: &Receiver<Command>,
+    tally: Arc<Tally>,
+) {
+    let loaded = Worker::load(config, &mut progress, tally);
+    // Whoever listens to the progress learns from this that there is no more.
+    drop(progress);
+    let mut worker = match loaded {
+        Ok((worker, info, sampling)) => {
+            // If nobody waits any more, there will be no handle, and the channel below is closed.
+            let _ = ready.send(Ok((info, sampling)));
+            worker
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let mut busy = false;
+    loop {
+        let command = if busy { commands.try_recv().ok() } else { Some(commands.recv().unwrap_or(Command::Stop)) };
+        match command {
+            Some(command) => {
+                if worker.submit(command).is_break() {
+                    break;
+                }
+                busy = true;
+            }
+            None => busy = worker.step(),
+        }
+    }
+    worker.close();
+}

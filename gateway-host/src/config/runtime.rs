@@ -1,0 +1,184 @@
+//! `[targets.runtime]`: how a local model is run, in the words of `wit/host/endpoints.wit`.
+//!
+//! The tables below only give the generated types a TOML spelling (serde's `remote` derive, checked by the compiler).
+//! Ranges are not repeated here: the client component refuses what is out of range, for every host alike.
+
+use serde::{Deserialize, Deserializer};
+use sipp::{
+    CacheType, ContextOptions, FlashAttention, GpuLayers, LogitBias, Placement, Pooling, SamplerStage, Sampling,
+};
+
+/// How a local model is run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runtime {
+    /// Where and how weights are held.
+    #[serde(with = "PlacementTable")]
+    pub placement: Placement,
+    /// The context.
+    #[serde(with = "ContextTable")]
+    pub context: ContextOptions,
+    /// Sampling of requests that do not say otherwise.
+    #[serde(with = "SamplingTable")]
+    pub sampling: Sampling,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "Placement", deny_unknown_fields)]
+struct PlacementTable {
+    #[serde(default, deserialize_with = "gpu_layers")]
+    gpu_layers: Option<GpuLayers>,
+    use_mmap: Option<bool>,
+    use_mlock: Option<bool>,
+    check_tensors: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "ContextOptions", deny_unknown_fields)]
+struct ContextTable {
+    n_ctx: Option<u32>,
+    n_batch: Option<u32>,
+    n_ubatch: Option<u32>,
+    n_parallel: Option<u32>,
+    n_threads: Option<u32>,
+    n_threads_batch: Option<u32>,
+    #[serde(default, deserialize_with = "flash_attention")]
+    flash_attention: Option<FlashAttention>,
+    #[serde(default, deserialize_with = "cache_type")]
+    cache_type_k: Option<CacheType>,
+    #[serde(default, deserialize_with = "cache_type")]
+    cache_type_v: Option<CacheType>,
+    warmup: Option<bool>,
+    embeddings: Option<bool>,
+    #[serde(default, deserialize_with = "pooling")]
+    pooling: Option<Pooling>,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "Sampling", deny_unknown_fields)]
+struct SamplingTable {
+    #[serde(default, deserialize_with = "samplers")]
+    samplers: Option<Vec<SamplerStage>>,
+    seed: Option<u32>,
+    temperature: Option<f32>,
+    dynatemp_range: Option<f32>,
+    dynatemp_exponent: Option<f32>,
+    top_k: Option<u32>,
+    top_p: Option<f32>,
+    min_p: Option<f32>,
+    typical_p: Option<f32>,
+    top_n_sigma: Option<f32>,
+    xtc_probability: Option<f32>,
+    xtc_threshold: Option<f32>,
+    min_keep: Option<u32>,
+    repeat_last_n: Option<u32>,
+    repeat_penalty: Option<f32>,
+    frequency_penalty: Option<f32>,
+    presence_penalty: Option<f32>,
+    dry_multiplier: Option<f32>,
+    dry_base: Option<f32>,
+    dry_allowed_length: Option<u32>,
+    dry_penalty_last_n: Option<u32>,
+    dry_sequence_breakers: Option<Vec<String>>,
+    mirostat: Option<u32>,
+    mirostat_tau: Option<f32>,
+    mirostat_eta: Option<f32>,
+    #[serde(default, deserialize_with = "logit_bias")]
+    logit_bias: Vec<LogitBias>,
+    ignore_eos: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "GpuLayers", rename_all = "snake_case")]
+enum GpuLayersValue {
+    Auto,
+    All,
+    Count(u32),
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "FlashAttention", rename_all = "snake_case")]
+enum FlashAttentionValue {
+    Auto,
+    Enabled,
+    Disabled,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "CacheType", rename_all = "snake_case")]
+enum CacheTypeValue {
+    F32,
+    F16,
+    #[serde(rename = "q8_0")]
+    Q80,
+    #[serde(rename = "q4_0")]
+    Q40,
+    #[serde(rename = "q4_1")]
+    Q41,
+    Iq4Nl,
+    #[serde(rename = "q5_0")]
+    Q50,
+    #[serde(rename = "q5_1")]
+    Q51,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "Pooling", rename_all = "snake_case")]
+enum PoolingValue {
+    None,
+    Mean,
+    Cls,
+    Last,
+    Rank,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "SamplerStage", rename_all = "snake_case")]
+enum SamplerStageValue {
+    Penalties,
+    Dry,
+    TopNSigma,
+    TopK,
+    TypicalP,
+    TopP,
+    MinP,
+    Xtc,
+    Temperature,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "LogitBias", deny_unknown_fields)]
+struct LogitBiasTable {
+    token: u32,
+    bias: f32,
+}
+
+fn gpu_layers<'de, D: Deserializer<'de>>(value: D) -> Result<Option<GpuLayers>, D::Error> {
+    GpuLayersValue::deserialize(value).map(Some)
+}
+
+fn flash_attention<'de, D: Deserializer<'de>>(value: D) -> Result<Option<FlashAttention>, D::Error> {
+    FlashAttentionValue::deserialize(value).map(Some)
+}
+
+fn cache_type<'de, D: Deserializer<'de>>(value: D) -> Result<Option<CacheType>, D::Error> {
+    CacheTypeValue::deserialize(value).map(Some)
+}
+
+fn pooling<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Pooling>, D::Error> {
+    PoolingValue::deserialize(value).map(Some)
+}
+
+fn samplers<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Vec<SamplerStage>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Stage(#[serde(with = "SamplerStageValue")] SamplerStage);
+    let stages = Vec::<Stage>::deserialize(value)?;
+    Ok(Some(stages.into_iter().map(|Stage(stage)| stage).collect()))
+}
+
+fn logit_bias<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<LogitBias>, D::Error> {
+    #[derive(Deserialize)]
+    struct Entry(#[serde(with = "LogitBiasTable")] LogitBias);
+    let entries = Vec::<Entry>::deserialize(value)?;
+    Ok(entries.into_iter().map(|Entry(entry)| entry).collect())
+}

@@ -1,0 +1,157 @@
+//! Flags that several commands share, and the requests that they become.
+//!
+//! Flags only carry values: ranges are the library's rules, and its refusals are shown as they are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use sipp::{
+    CacheType, Context, ContextOptions, FlashAttention, GpuLayers, LocalDescriptor, LocalOptions, Placement,
+    TextOptions,
+};
+
+use crate::choice::{self, CACHE_TYPES, FLASH_ATTENTION};
+use crate::exit::Failure;
+use crate::sampling::SamplingArgs;
+
+/// Which model, and how it is loaded.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// The model: a GGUF file, or the first file of a model in several.
+    #[arg(help_heading = "Arguments")]
+    model: PathBuf,
+    /// Tokens of prompt and answer together (n_ctx); 0 takes all that the model can hold [default: the model's, at most 4096].
+    #[arg(long, value_name = "N")]
+    ctx_size: Option<u32>,
+    /// Threads that compute one token [default: physical cores, but 1 for models below 16 MiB].
+    #[arg(long, value_name = "N")]
+    threads: Option<u32>,
+    /// Threads that compute a prompt [default: as --threads].
+    #[arg(long, value_name = "N")]
+    threads_batch: Option<u32>,
+    /// Layers on the GPU: auto, all or a number [default: auto].
+    #[arg(long, value_name = "LAYERS", value_parser = choice::gpu_layers)]
+    gpu_layers: Option<GpuLayers>,
+    /// When flash attention is used [default: auto].
+    #[arg(long, value_name = "WHEN", hide_short_help = true, value_parser = choice::word(FLASH_ATTENTION))]
+    flash_attention: Option<FlashAttention>,
+    /// How cached keys are stored [default: f16].
+    #[arg(long, value_name = "TYPE", hide_short_help = true, value_parser = choice::word(CACHE_TYPES))]
+    cache_type_k: Option<CacheType>,
+    /// How cached values are stored [default: f16].
+    #[arg(long, value_name = "TYPE", hide_short_help = true, value_parser = choice::word(CACHE_TYPES))]
+    cache_type_v: Option<CacheType>,
+    /// Read the file into memory instead of mapping it.
+    #[arg(long, hide_short_help = true)]
+    no_mmap: bool,
+    /// Lock the weights in memory, so that they are never swapped out.
+    #[arg(long, hide_short_help = true)]
+    mlock: bool,
+}
+
+impl ModelArgs {
+    /// What the client is asked to open.
+    pub(crate) fn descriptor(&self) -> LocalDescriptor {
+        LocalDescriptor {
+            placement: Placement {
+                gpu_layers: self.gpu_layers,
+                use_mmap: self.no_mmap.then_some(false),
+                use_mlock: self.mlock.then_some(true),
+                ..Placement::default()
+            },
+            context: ContextOptions {
+                n_ctx: self.ctx_size,
+                n_threads: self.threads,
+                n_threads_batch: self.threads_batch,
+                flash_attention: self.flash_attention,
+                cache_type_k: self.cache_type_k,
+                cache_type_v: self.cache_type_v,
+                ..ContextOptions::default()
+            },
+            ..LocalDescriptor::new(&self.model)
+        }
+    }
+}
+
+/// What is written, and when it ends.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Answer")]
+pub(crate) struct TextArgs {
+    /// Most tokens to write [default: up to the end of the context].
+    #[arg(short = 'n', long, value_name = "N")]
+    max_tokens: Option<u32>,
+    /// Text that ends the answer and is not part of it; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// File with a GBNF grammar that the answer must match.
+    #[arg(long, value_name = "FILE")]
+    grammar: Option<PathBuf>,
+    /// File with a JSON schema that the answer must match.
+    #[arg(long, value_name = "FILE")]
+    json_schema: Option<PathBuf>,
+    /// Longest time for an answer, such as 500ms, 90s or 2m, from when the model is loaded; what is written by then stays.
+    #[arg(long, value_name = "DURATION", value_parser = choice::milliseconds)]
+    deadline: Option<u32>,
+    /// Most tokens in one call of the model (n_batch) [default: 2048].
+    #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Model")]
+    batch_size: Option<u32>,
+    /// Most tokens computed at once (n_ubatch) [default: 512].
+    #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Model")]
+    ubatch_size: Option<u32>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+/// The parts of a request for text that flags set.
+#[derive(Debug, Clone)]
+pub(crate) struct TextSettings {
+    pub(crate) options: TextOptions,
+    pub(crate) local: LocalOptions,
+    pub(crate) context: Context,
+}
+
+impl TextArgs {
+    /// Adds to the model's descriptor what concerns writing.
+    ///
+    /// Sampling goes into the descriptor and not into the request, so that a value out of range is refused before a
+    /// large model is loaded for nothing.
+    pub(crate) fn describe(&self, descriptor: LocalDescriptor) -> LocalDescriptor {
+        let context = ContextOptions { n_batch: self.batch_size, n_ubatch: self.ubatch_size, ..descriptor.context };
+        LocalDescriptor { context, sampling: self.sampling.sampling(), ..descriptor }
+    }
+
+    /// Reads the files that flags name.
+    pub(crate) fn settings(self) -> Result<TextSettings, Failure> {
+        let local = LocalOptions {
+            grammar: self.grammar.as_deref().map(read).transpose()?,
+            json_schema: self.json_schema.as_deref().map(read).transpose()?,
+            ..LocalOptions::default()
+        };
+        Ok(TextSettings {
+            options: TextOptions { max_tokens: self.max_tokens, stop: self.stop, ..TextOptions::default() },
+            local,
+            context: Context { deadline: self.deadline, ..Context::default() },
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(Failure::file(path))
+}
+
+/// What is shown besides the answer.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Write one JSON object per line; the last one is of type `response` or `error`.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show tokens, times and speeds after each answer.
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Show no progress while the model loads.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}

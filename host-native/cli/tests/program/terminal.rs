@@ -1,0 +1,110 @@
+//! The program in a terminal, with a person who types.
+
+use std::fs;
+
+use rexpect::process::WaitStatus;
+use rexpect::session::{PtySession, spawn_command};
+
+use crate::answers::ENDLESS;
+use crate::sipp::sipp;
+
+/// Longer than any answer takes on a loaded machine, in milliseconds.
+const PATIENCE: u64 = 120_000;
+
+/// The program in a terminal of its own.
+fn start(arguments: &[&str]) -> PtySession {
+    let mut command = sipp(arguments);
+    command.env("TERM", "xterm");
+    spawn_command(command, Some(PATIENCE)).unwrap()
+}
+
+/// A conversation that waits for a message.
+fn converse(arguments: &[&str]) -> PtySession {
+    let mut session = start(&[&["chat", "DEMO", "--temperature", "0"], arguments].concat());
+    session.exp_string("/help lists the commands").unwrap();
+    session.exp_string("> ").unwrap();
+    session
+}
+
+/// Types a line, and waits until the prompt is back. Returns what came between.
+fn say(session: &mut PtySession, line: &str) -> String {
+    // The editor reads the terminal raw, where Enter is a carriage return.
+    session.send(&format!("{line}\r")).unwrap();
+    session.flush().unwrap();
+    session.exp_string("\r\n").unwrap();
+    let answer = session.exp_string("\r\n").unwrap();
+    session.exp_string("> ").unwrap();
+    answer
+}
+
+fn exit_code(mut session: PtySession) -> i32 {
+    session.exp_eof().unwrap();
+    let WaitStatus::Exited(_, code) = session.process().wait().unwrap() else { panic!("a signal ended the program") };
+    code
+}
+
+#[test]
+fn a_conversation_remembers() {
+    let mut session = converse(&[]);
+    assert_eq!(say(&mut session, "My name is Tom."), "Nice to meet you, Tom.");
+    assert_eq!(say(&mut session, "What is my name?"), "Your name is Tom.");
+    session.send_control('d').unwrap();
+    assert_eq!(exit_code(session), 0);
+}
+
+#[test]
+fn commands_change_a_conversation() {
+    let mut session = converse(&["--system", "Your name is Max."]);
+    assert_eq!(say(&mut session, "What is your name?"), "My name is Max.");
+    assert_eq!(say(&mut session, "/reset"), "The conversation is forgotten.");
+    assert_eq!(say(&mut session, "/system"), "The model has no instructions.");
+    assert_eq!(say(&mut session, "What is your name?"), "My name is Sipp.");
+    assert_eq!(say(&mut session, "/rest"), "There is no command /rest. /help lists those there are.");
+    session.send("/exit\r").unwrap();
+    session.flush().unwrap();
+    assert_eq!(exit_code(session), 0);
+}
+
+#[test]
+fn interrupting_an_answer_keeps_the_conversation() {
+    // More threads than cores make tokens slow, so that there is time to interrupt.
+    let mut session = converse(&["--ignore-eos", "--threads", "16"]);
+    session.send("Count from 1 to 30.\r").unwrap();
+    session.flush().unwrap();
+    session.exp_string("1, 2").unwrap();
+    session.send_control('c').unwrap();
+    let rest = session.exp_string("> ").unwrap();
+    assert!(!rest.contains("the context is full"), "the answer was not interrupted: {rest}");
+    assert_eq!(say(&mut session, "/reset"), "The conversation is forgotten.");
+    session.send_control('c').unwrap();
+    session.exp_string("Ctrl-C once more").unwrap();
+    session.exp_string("> ").unwrap();
+    session.send_control('c').unwrap();
+    assert_eq!(exit_code(session), 0);
+}
+
+#[test]
+fn a_failed_answer_keeps_the_conversation() {
+    let mut session = converse(&["--ctx-size", "64"]);
+    let refusal = say(&mut session, &"word ".repeat(100));
+    assert!(refusal.contains("error: the prompt has"), "{refusal}");
+    assert_eq!(say(&mut session, "What colour is a lemon?"), "A lemon is yellow.");
+}
+
+#[test]
+fn interrupting_a_single_answer_ends_the_program() {
+    let mut session = start(&[ENDLESS, &["--threads", "16"]].concat());
+    session.exp_string("1, 2").unwrap();
+    session.send_control('c').unwrap();
+    assert_eq!(exit_code(session), 130);
+}
+
+#[test]
+fn a_terminal_shows_control_characters() {
+    let folder = tempfile::tempdir().unwrap();
+    let grammar = folder.path().join("bell.gbnf");
+    fs::write(&grammar, r#"root ::= "\x1B[31m\x07""#).unwrap();
+    let mut session = start(&["query", "DEMO", "x", "--temperature", "0", "--grammar", grammar.to_str().unwrap()]);
+    let shown = session.exp_eof().unwrap();
+    assert_eq!(shown.trim_end(), r"\u{1b}[31m\u{7}");
+}

@@ -1,0 +1,113 @@
+//! What was measured, for people and for programs.
+
+use std::fmt;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Everything that was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figures {
+    pub(crate) machine: Machine,
+    pub(crate) start: Start,
+    pub(crate) call: Latency,
+    pub(crate) call_at_64: Latency,
+    pub(crate) decode: Decode,
+    pub(crate) component_bytes: u64,
+}
+
+/// Where it was measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Machine {
+    /// Logical processors that this process may use.
+    cores: usize,
+    processor: Option<String>,
+    /// Processes that wanted to run, on average over the last minute.
+    load: Option<f64>,
+}
+
+/// How long it takes to make a client that answers.
+#[derive(Debug, Serialize)]
+pub(crate) struct Start {
+    /// The first of the process, in milliseconds.
+    pub(crate) first_ms: f64,
+    /// Later ones, in milliseconds: the median.
+    pub(crate) later_ms: f64,
+}
+
+/// How long a call takes that the endpoint answers at once.
+#[derive(Debug, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) calls: usize,
+    /// In microseconds.
+    pub(crate) p50_us: f64,
+    /// In microseconds.
+    pub(crate) p99_us: f64,
+}
+
+/// Tokens per second, with the client and without.
+#[derive(Debug, Serialize)]
+pub(crate) struct Decode {
+    pub(crate) model: String,
+    pub(crate) tokens: u32,
+    pub(crate) rounds: u32,
+    /// Of the engine alone: the median.
+    pub(crate) engine: f64,
+    /// Of the same engine behind a client: the median.
+    pub(crate) client: f64,
+    /// The second over the first: the median over rounds.
+    pub(crate) ratio: f64,
+}
+
+impl Machine {
+    pub(crate) fn this() -> Self {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let cpu = read("/proc/cpuinfo");
+        let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        Self {
+            cores: available_parallelism().map_or(1, std::num::NonZero::get),
+            processor: model.map(|(_, name)| name.to_owned()),
+            load: read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()),
+        }
+    }
+}
+
+impl Latency {
+    pub(crate) fn of(mut times: Vec<Duration>) -> Self {
+        times.sort();
+        let micros = |share: f64| rank(&times, share).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6);
+        Self { calls: times.len(), p50_us: micros(0.5), p99_us: micros(0.99) }
+    }
+}
+
+/// The median.
+pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    rank(&numbers, 0.5).copied().unwrap_or(f64::NAN)
+}
+
+/// The number of sorted ones below which this share lies.
+fn rank<T>(sorted: &[T], share: f64) -> Option<&T> {
+    let position = (sorted.len() as f64 * share) as usize;
+    sorted.get(position.min(sorted.len().checked_sub(1)?))
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { machine, start, call, call_at_64, decode, component_bytes } = self;
+        let processor = machine.processor.as_deref().unwrap_or("unknown processor");
+        write!(f, "machine           {} cores, {processor}", machine.cores)?;
+        match machine.load {
+            Some(load) => writeln!(f, ", load {load:.1}")?,
+            None => writeln!(f)?,
+        }
+        writeln!(f, "model             {}, {} tokens, {} rounds\n", decode.model, decode.tokens, decode.rounds)?;
+        writeln!(f, "decode            engine {:.0} tokens/s, through the client {:.0}", decode.engine, decode.client)?;
+        writeln!(f, "  ratio           {:.3} (aim: at least 0.98)", decode.ratio)?;
+        writeln!(f, "call              p50 {:.0} µs, p99 {:.0} µs", call.p50_us, call.p99_us)?;
+        writeln!(f, "  64 at a time    p50 {:.0} µs, p99 {:.0} µs", call_at_64.p50_us, call_at_64.p99_us)?;
+        writeln!(f, "make a client     {:.2} ms, the first {:.1} ms", start.later_ms, start.first_ms)?;
+        writeln!(f, "component         {:.1} KB (aim: below 150)", *component_bytes as f64 / 1e3)
+    }
+}

@@ -1,0 +1,181 @@
+//! The records, enums and variants of `wit/` that a case can hold.
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use sipp::{
+    Authentication, CacheType, CancelReason, ChatRequest, Context, ContextOptions, Descriptor, EmbedRequest,
+    EndpointRef, Extension, FinishReason, FlashAttention, GatewayDescriptor, GpuLayers, Header, HeaderCredential, Kind,
+    LocalDescriptor, LocalEmbedOptions, LocalOptions, LogitBias, Media, MediaSource, Message, ModelFault, Operation,
+    Part, Placement, Pooling, ProviderDescriptor, QueryRequest, Role, Routes, SamplerStage, Sampling, Support,
+    TextOptions, Timeouts, ToolCall, ToolResult, UpstreamFault,
+};
+
+use crate::read::{Fields, Read, names, record};
+
+record!(QueryRequest { endpoint, prompt, options, local, endpoint_options, provider_options, context });
+record!(ChatRequest { endpoint, messages, options, local, endpoint_options, provider_options, context });
+record!(EmbedRequest { endpoint, inputs, local, endpoint_options, provider_options, context });
+record!(EndpointRef { kind, id });
+record!(TextOptions { max_tokens, temperature, top_p, stop });
+record!(LocalOptions { context_key, grammar, json_schema, sampling, media });
+record!(LocalEmbedOptions { context_key, normalize });
+record!(Context { request_id, principal, deadline });
+record!(Sampling {
+    samplers, seed, temperature, dynatemp_range, dynatemp_exponent, top_k, top_p, min_p, typical_p, top_n_sigma,
+    xtc_probability, xtc_threshold, min_keep, repeat_last_n, repeat_penalty, frequency_penalty, presence_penalty,
+    dry_multiplier, dry_base, dry_allowed_length, dry_penalty_last_n, dry_sequence_breakers, mirostat, mirostat_tau,
+    mirostat_eta, logit_bias, ignore_eos,
+});
+record!(LogitBias { token, bias });
+record!(Media { mime_type, source });
+record!(ToolCall { id, name, arguments });
+record!(ToolResult { id, content });
+
+record!(LocalDescriptor { model, placement, context, sampling });
+record!(Placement { gpu_layers, use_mmap, use_mlock, check_tensors });
+record!(ContextOptions {
+    n_ctx, n_batch, n_ubatch, n_parallel, n_threads, n_threads_batch, flash_attention, cache_type_k, cache_type_v,
+    warmup, embeddings, pooling,
+});
+record!(GatewayDescriptor { target, base_url, routes, authentication, headers, timeouts, protocol_options });
+record!(ProviderDescriptor {
+    provider, model, base_url, authentication, version, correlation_header, headers, timeouts,
+});
+record!(Routes { query, chat, embed });
+record!(Timeouts { connect, request, idle });
+record!(Header { name, value });
+record!(HeaderCredential { name, value });
+
+names!(Kind { local: Local, gateway: Gateway, provider: Provider });
+names!(Role { system: System, developer: Developer, user: User, assistant: Assistant, tool: Tool });
+names!(Support { supported: Supported, unsupported: Unsupported, unknown: Unknown });
+names!(Operation { query: Query, chat: Chat, embed: Embed });
+names!(Pooling { none: None, mean: Mean, cls: Cls, last: Last, rank: Rank });
+names!(FlashAttention { auto: Auto, enabled: Enabled, disabled: Disabled });
+names!(CacheType {
+    f32: F32, f16: F16, q8_0: Q80, q4_0: Q40, q4_1: Q41, iq4_nl: Iq4Nl, q5_0: Q50, q5_1: Q51,
+});
+names!(SamplerStage {
+    penalties: Penalties, dry: Dry, top_n_sigma: TopNSigma, top_k: TopK, typical_p: TypicalP, top_p: TopP,
+    min_p: MinP, xtc: Xtc, temperature: Temperature,
+});
+names!(FinishReason {
+    stop: Stop, length: Length, tool_calls: ToolCalls, content_filter: ContentFilter, cancelled: Cancelled,
+});
+names!(CancelReason {
+    caller_cancelled: CallerCancelled, client_disconnected: ClientDisconnected, server_shutdown: ServerShutdown,
+    deadline_exceeded: DeadlineExceeded,
+});
+names!(ModelFault {
+    not_found: NotFound, not_gguf: NotGguf, corrupt: Corrupt, unsupported_architecture: UnsupportedArchitecture,
+    out_of_memory: OutOfMemory, configuration: Configuration,
+});
+names!(UpstreamFault {
+    authentication: Authentication, authorization: Authorization, rate_limited: RateLimited,
+    quota_exceeded: QuotaExceeded, invalid_request: InvalidRequest, unsupported_feature: UnsupportedFeature,
+    model_not_found: ModelNotFound, timeout: Timeout, overloaded: Overloaded, transport: Transport,
+    protocol: Protocol, provider: Provider,
+});
+
+/// `{"name": …, "value": any JSON}`.
+impl Read for Extension {
+    fn read(value: Value) -> Result<Self> {
+        let mut fields = Fields::of(value)?;
+        let name = fields.take("name")?;
+        let Json(value) = fields.take("value")?;
+        fields.end()?;
+        Ok(Self { name, value: value.to_string() })
+    }
+}
+
+/// A value as it stands.
+struct Json(Value);
+
+impl Read for Json {
+    fn read(value: Value) -> Result<Self> {
+        Ok(Self(value))
+    }
+}
+
+/// `content` may be a text, for a list of one text part.
+impl Read for Message {
+    fn read(value: Value) -> Result<Self> {
+        let mut fields = Fields::of(value)?;
+        let role = fields.take("role")?;
+        let Json(content) = fields.take("content")?;
+        fields.end()?;
+        let content = match content {
+            Value::String(text) => vec![Part::Text(text)],
+            Value::Null => bail!("field `content`: it is missing"),
+            parts => Vec::read(parts).context("field `content`")?,
+        };
+        Ok(Self { role, content })
+    }
+}
+
+// A variant is an object of one field, the case's name, or a text for a case without a payload.
+
+impl Read for Part {
+    fn read(value: Value) -> Result<Self> {
+        let (case, payload) = Fields::of(value)?.take_only()?;
+        match case.as_str() {
+            "text" => Read::read(payload).map(Self::Text),
+            "media" => Read::read(payload).map(Self::Media),
+            "tool_call" => Read::read(payload).map(Self::ToolCall),
+            "tool_result" => Read::read(payload).map(Self::ToolResult),
+            "reasoning" => Read::read(payload).map(Self::Reasoning),
+            other => bail!("`{other}` is no kind of part"),
+        }
+    }
+}
+
+impl Read for MediaSource {
+    fn read(value: Value) -> Result<Self> {
+        let (case, payload) = Fields::of(value)?.take_only()?;
+        match case.as_str() {
+            "bytes" => Read::read(payload).map(Self::Bytes),
+            "url" => Read::read(payload).map(Self::Url),
+            other => bail!("`{other}` is no source of media"),
+        }
+    }
+}
+
+impl Read for GpuLayers {
+    fn read(value: Value) -> Result<Self> {
+        match value.as_str() {
+            Some("auto") => Ok(Self::Auto),
+            Some("all") => Ok(Self::All),
+            _ => match Fields::of(value)?.take_only()? {
+                (case, count) if case == "count" => Read::read(count).map(Self::Count),
+                (other, _) => bail!("`{other}` is no number of layers"),
+            },
+        }
+    }
+}
+
+impl Read for Authentication {
+    fn read(value: Value) -> Result<Self> {
+        if value.is_null() || value == "none" {
+            return Ok(Self::None);
+        }
+        let (case, payload) = Fields::of(value)?.take_only()?;
+        match case.as_str() {
+            "api_key" => Read::read(payload).map(Self::ApiKey),
+            "bearer" => Read::read(payload).map(Self::Bearer),
+            "header" => Read::read(payload).map(Self::Header),
+            other => bail!("`{other}` is no authentication"),
+        }
+    }
+}
+
+/// A descriptor has its case in a field `kind`, beside its own fields.
+impl Read for Descriptor {
+    fn read(mut value: Value) -> Result<Self> {
+        let kind = value.as_object_mut().and_then(|fields| fields.shift_remove("kind")).unwrap_or_default();
+        match Kind::read(kind).context("field `kind`")? {
+            Kind::Local => Read::read(value).map(Self::Local),
+            Kind::Gateway => Read::read(value).map(Self::Gateway),
+            Kind::Provider => Read::read(value).map(Self::Provider),
+        }
+    }
+}

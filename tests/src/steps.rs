@@ -1,0 +1,148 @@
+//! Does what a case says, against one client.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, Result, ensure};
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+use sipp::{CancelReason, Descriptor, Error, SippClient, TextResponse, TextRun};
+
+use crate::case::{Action, Case, Host, Step};
+use crate::models::Models;
+use crate::stand_in;
+use crate::transcript;
+
+/// Runs a case with a client of its own, and returns its transcript: a line for each step.
+///
+/// # Errors
+/// When the case itself is wrong: a model, or a name, that there is not. A request that fails is a line.
+pub async fn run(case: &Case, models: &Models) -> Result<Vec<Value>> {
+    let client = match case.about.host {
+        Host::Real => SippClient::new()?,
+        Host::StandIn => SippClient::with_parts(None, Some(stand_in::opener()))?,
+    };
+    let session = Session { client, models, host: case.about.host, kept: Mutex::default() };
+    let mut lines = Vec::new();
+    for step in &case.steps {
+        match &step.action {
+            Action::All(steps) => lines.extend(try_join_all(steps.iter().map(|step| session.line(step))).await?),
+            _ => lines.push(session.line(step).await?),
+        }
+    }
+    Ok(lines)
+}
+
+/// What one case works with.
+struct Session<'a> {
+    client: SippClient,
+    models: &'a Models,
+    host: Host,
+    kept: Mutex<BTreeMap<String, Kept>>,
+}
+
+/// A result that later steps compare.
+#[derive(Clone)]
+enum Kept {
+    Text(String),
+    Vectors(Vec<Vec<f32>>),
+}
+
+impl Session<'_> {
+    /// Does a step, and writes its result down.
+    async fn line(&self, step: &Step) -> Result<Value> {
+        let (verb, result) = match &step.action {
+            Action::Add(added) => ("add", self.add(&added.0, &added.1).await?),
+            Action::Remove(endpoint) => ("remove", outcome(self.client.remove(endpoint).await, |()| json!({}))),
+            Action::List => ("list", outcome(self.client.list().await, |entries| transcript::endpoints(&entries))),
+            Action::Query(request) => ("query", self.text(step, self.client.query((**request).clone())).await),
+            Action::Chat(request) => ("chat", self.text(step, self.client.chat((**request).clone())).await),
+            Action::Embed(request) => {
+                let answer = self.client.embed((**request).clone()).await;
+                if let (Ok(answer), Some(name)) = (&answer, &step.keep) {
+                    self.kept().insert(name.clone(), Kept::Vectors(answer.embedding.vectors.clone()));
+                }
+                ("embed", outcome(answer, |answer| transcript::embedding(&answer)))
+            }
+            Action::Close => {
+                self.client.close().await;
+                ("close", json!({}))
+            }
+            Action::Same(names) => ("same", json!(self.same(names)?)),
+            Action::Nearest { of, to } => ("nearest", json!(self.nearest(of, *to as usize)?)),
+            Action::All(_) => anyhow::bail!("`all` stands in no other `all`"),
+        };
+        let result = transcript::hide(result, &step.hide);
+        Ok(self.models.without_paths(json!({ verb: result })))
+    }
+
+    async fn add(&self, id: &str, descriptor: &Descriptor) -> Result<Value> {
+        let mut descriptor = descriptor.clone();
+        if let (Descriptor::Local(local), Host::Real) = (&mut descriptor, self.host)
+            && !local.model.trim().is_empty()
+        {
+            local.model = self.models.path(&local.model)?;
+        }
+        let added = self.client.add(id, descriptor).await;
+        Ok(outcome(added, |endpoint| transcript::endpoint(&endpoint)))
+    }
+
+    async fn text(&self, step: &Step, run: TextRun) -> Value {
+        let answer = finish(run, step.cancel_after).await;
+        if let (Ok(answer), Some(name)) = (&answer, &step.keep) {
+            self.kept().insert(name.clone(), Kept::Text(answer.text.clone()));
+        }
+        outcome(answer, |answer| transcript::text(&answer))
+    }
+
+    fn same(&self, names: &[String]) -> Result<bool> {
+        ensure!(names.len() > 1, "`same` compares two texts or more");
+        let texts = names.iter().map(|name| match self.find(name)? {
+            Kept::Text(text) => Ok(text),
+            Kept::Vectors(_) => anyhow::bail!("`{name}` is no text"),
+        });
+        let texts = texts.collect::<Result<Vec<_>>>()?;
+        Ok(texts.windows(2).all(|pair| pair.first() == pair.last()))
+    }
+
+    fn nearest(&self, of: &str, to: usize) -> Result<usize> {
+        let Kept::Vectors(vectors) = self.find(of)? else { anyhow::bail!("`{of}` is no embedding") };
+        let one = vectors.get(to).with_context(|| format!("`{of}` has no vector {to}"))?;
+        let others = vectors.iter().enumerate().filter(|(position, _)| *position != to);
+        let nearest = others.max_by(|(_, a), (_, b)| cosine(one, a).total_cmp(&cosine(one, b)));
+        nearest.map(|(position, _)| position).with_context(|| format!("`{of}` has one vector only"))
+    }
+
+    fn find(&self, name: &str) -> Result<Kept> {
+        self.kept().get(name).cloned().with_context(|| format!("no result was kept as `{name}`"))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a run to its end, or cancels it on the way.
+async fn finish(mut run: TextRun, cancel_after: Option<u32>) -> Result<TextResponse, Error> {
+    if cancel_after == Some(0) {
+        run.cancel(CancelReason::CallerCancelled);
+    }
+    let mut tokens = 0_u32;
+    while let Some(batch) = run.next().await {
+        tokens += batch.tokens;
+        if cancel_after.is_some_and(|limit| tokens >= limit) {
+            run.cancel(CancelReason::CallerCancelled);
+        }
+    }
+    run.await
+}
+
+fn outcome<T>(result: Result<T, Error>, write: impl FnOnce(T) -> Value) -> Value {
+    result.map_or_else(|error| transcript::error(&error), write)
+}
+
+/// Similarity of two directions, from -1 to 1.
+fn cosine(one: &[f32], other: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    dot(one, other) / (dot(one, one).sqrt() * dot(other, other).sqrt())
+}

@@ -1,0 +1,71 @@
+//! Adds up the results that test programs print.
+//!
+//! libtest and libtest-mimic end with the same line; a run has one for every test program.
+
+use std::fmt;
+
+/// Tests by result.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Summary {
+    passed: u32,
+    failed: u32,
+    skipped: u32,
+}
+
+impl Summary {
+    /// Adds a line of output, if it is a result.
+    pub(super) fn read(&mut self, line: &str) {
+        let Some(result) = line.trim().strip_prefix("test result:") else { return };
+        // "ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.01s"
+        let counts = result.split_once(". ").map_or(result, |(_, counts)| counts);
+        for count in counts.split(';') {
+            let Some((number, what)) = count.trim().split_once(' ') else { continue };
+            let Ok(number) = number.parse::<u32>() else { continue };
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.skipped += number,
+                _ => {}
+            }
+        }
+    }
+
+    /// Tests that there were.
+    pub(super) fn count(&self) -> u32 {
+        self.passed + self.failed + self.skipped
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_added_up() {
+        let mut summary = Summary::default();
+        let output = "running 4 tests\ntest a ... ok\n\
+            test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.01s\n\n\
+            test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.50s\n";
+        for line in output.lines() {
+            summary.read(line);
+        }
+        assert_eq!(summary, Summary { passed: 13, failed: 2, skipped: 1 });
+        assert_eq!(summary.to_string(), "13 passed, 2 failed, 1 skipped");
+        assert_eq!(summary.count(), 16);
+    }
+
+    #[test]
+    fn other_lines_do_not_count() {
+        let mut summary = Summary::default();
+        summary.read("error: test failed, to rerun pass `--lib`");
+        summary.read("the test result: 5 passed");
+        summary.read("test result: unreadable");
+        assert_eq!(summary.count(), 0);
+    }
+}
