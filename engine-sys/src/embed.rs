@@ -11,7 +11,7 @@ use crate::context::{Batch, Context, Failed};
 use crate::counters::{End, Tally};
 use crate::error::Error;
 use crate::model::Model;
-use crate::plan::{EMBEDDING_SEQUENCES, Plan, vector_length};
+use crate::plan::{Plan, vector_length};
 use crate::reply::EmbedReply;
 use crate::request::{EmbedRequest, Embedding, Stats};
 use crate::vocab::Token;
@@ -45,6 +45,8 @@ pub(crate) struct Embedder {
     context: Context,
     model: Rc<Model>,
     context_tokens: u32,
+    /// Most inputs in one batch.
+    sequences: usize,
     queue: VecDeque<EmbedJob>,
     run: Option<Run>,
     batch: Batch,
@@ -57,6 +59,7 @@ impl Embedder {
             context,
             model,
             context_tokens: plan.context,
+            sequences: plan.sequences() as usize,
             queue: VecDeque::new(),
             run: None,
             batch: Batch::default(),
@@ -162,7 +165,7 @@ impl Embedder {
     fn fill_batch(&mut self, run: &Run) -> usize {
         self.batch.clear();
         let mut count = 0;
-        for input in run.inputs.iter().skip(run.vectors.len()).take(EMBEDDING_SEQUENCES as usize) {
+        for input in run.inputs.iter().skip(run.vectors.len()).take(self.sequences) {
             if self.batch.len() + input.len() > self.context.batch_size() {
                 break;
             }

@@ -13,6 +13,7 @@ use crate::config::{ContextConfig, ModelConfig};
 use crate::counters::{Counters, Tally};
 use crate::embed::EmbedJob;
 use crate::error::Error;
+use crate::exit;
 use crate::info::{ModelClass, ModelInfo};
 use crate::model::Model;
 use crate::plan::Plan;
@@ -58,14 +59,21 @@ impl Engine {
         let (ready, loaded) = channel();
         let tally = Arc::new(Tally::default());
         let counted = Arc::clone(&tally);
+        let (running, ended) = exit::life();
         let thread = thread::Builder::new()
             .name("sipp-engine".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || worker::run(&config, progress, &ready, &received, counted))
+            .spawn(move || {
+                let _running = running;
+                worker::run(&config, progress, &ready, &received, counted);
+            })
             .map_err(|e| Error::Internal(format!("the engine's thread cannot be started: {e}")))?;
         let (info, sampling) = loaded
             .recv()
             .unwrap_or_else(|_| Err(Error::Internal("the engine's thread ended while loading".to_owned())))?;
+        let stop = commands.clone();
+        // A thread that has ended needs no stop.
+        exit::wait_for(thread.thread().id(), ended, move || drop(stop.send(Command::Stop)));
         Ok(Self { shared: Arc::new(Shared { info, sampling, commands, tally, thread: Some(thread) }) })
     }
 

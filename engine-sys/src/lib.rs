@@ -11,6 +11,7 @@ mod cutter;
 mod embed;
 mod engine;
 mod error;
+mod exit;
 mod gguf;
 mod info;
 mod log;

@@ -19,7 +19,7 @@ const MAX_THREADS: u32 = 512;
 /// every tensor, which stalls for whole time slices as soon as another process wants a core.
 const SMALL_MODEL_BYTES: u64 = 16 << 20;
 /// Inputs that one embedding batch may hold.
-pub(crate) const EMBEDDING_SEQUENCES: u32 = 64;
+const EMBEDDING_SEQUENCES: u32 = 64;
 
 /// What the model is loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +121,11 @@ impl Plan {
         }
     }
 
+    /// Inputs that one batch of embeddings may hold. Each has a token at least, so a short context holds fewer.
+    pub(crate) fn sequences(&self) -> u32 {
+        EMBEDDING_SEQUENCES.min(self.context)
+    }
+
     /// llama.cpp's own form of the plan.
     pub(crate) fn params(&self) -> sys::llama_context_params {
         // SAFETY: a function without arguments that fills a struct.
@@ -143,7 +148,7 @@ impl Plan {
             params.pooling_type = pooling_number(pooling);
             // The inputs of a batch share the one context: a batch never holds more tokens than that.
             params.n_ctx = self.context;
-            params.n_seq_max = EMBEDDING_SEQUENCES;
+            params.n_seq_max = self.sequences();
             params.kv_unified = true;
         } else {
             params.n_ctx = self.context.saturating_mul(self.slots);

@@ -11,7 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
-use sipp::{ChatRequest, Context, EmbedRequest, EndpointRef, QueryRequest, SippClient, TextOptions};
+use sipp::{ChatRequest, Context, EmbedRequest, EndpointRef, Operation, QueryRequest, SippClient, TextOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -21,7 +21,7 @@ use crate::body;
 use crate::callers::Callers;
 use crate::exchange::Exchange;
 use crate::http_error::{ErrorCode, HttpError};
-use crate::metrics::{Metrics, Operation};
+use crate::metrics::{Metrics, OPERATIONS};
 use crate::phase::Phase;
 use crate::request_id;
 use crate::targets::Targets;
@@ -88,7 +88,7 @@ pub fn with_json_failures<S: Clone + Send + Sync + 'static>(router: Router<S>) -
 
 /// Opens the request's record, and closes it with the last byte of the answer.
 async fn note(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
-    let operation = Operation::ALL.into_iter().find(|&operation| path(operation) == request.uri().path());
+    let operation = OPERATIONS.into_iter().find(|&operation| path(operation) == request.uri().path());
     let exchange = Exchange::begin(&edge.metrics, request_id::of(request.headers()), operation);
     request.extensions_mut().insert(exchange.clone());
     let mut response = next.run(request).await;

@@ -11,9 +11,10 @@ use std::time::Instant;
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
+use sipp::Operation;
 
 use crate::http_error::ErrorCode;
-use crate::metrics::{Metrics, Operation};
+use crate::metrics::Metrics;
 use crate::wire::UsageCounts;
 
 /// A handle on one request's record.
@@ -46,7 +47,7 @@ impl Exchange {
     /// A request that just arrived.
     pub fn begin(metrics: &Arc<Metrics>, request_id: String, operation: Option<Operation>) -> Self {
         if let Some(operation) = operation {
-            metrics.requests.with_label_values(&[operation.word()]).inc();
+            metrics.requests.with_label_values(&[operation.to_string()]).inc();
             metrics.active.inc();
         }
         let (metrics, started) = (Arc::clone(metrics), Instant::now());
@@ -119,7 +120,7 @@ impl Record {
         metrics.input_tokens.inc_by(progress.input_tokens.unwrap_or(0).into());
         metrics.output_tokens.inc_by(progress.output_tokens.unwrap_or(0).into());
         if progress.code.is_some() {
-            metrics.errors.with_label_values(&[operation.word()]).inc();
+            metrics.errors.with_label_values(&[operation.to_string()]).inc();
         } else if !progress.complete {
             metrics.hang_ups.inc();
         }
@@ -134,7 +135,7 @@ impl Drop for Record {
             request_id = self.request_id,
             caller = progress.caller,
             target = progress.target,
-            operation = self.operation.map(Operation::word),
+            operation = self.operation.map(tracing::field::display),
             status = progress.status.map(|status| status.as_u16()),
             code = progress.code.map(|ErrorCode(code)| code),
             complete = progress.complete,

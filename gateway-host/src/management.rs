@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::edge;
 use crate::http_error::HttpError;
-use crate::metrics::{Metrics, Operation};
+use crate::metrics::{Metrics, OPERATIONS};
 use crate::phase::Phase;
 
 /// What the routes look at.
@@ -41,7 +41,7 @@ pub fn router(management: Management) -> Router {
 }
 
 async fn index() -> Json<serde_json::Value> {
-    Json(json!({ "capabilities": Operation::ALL.map(Operation::word) }))
+    Json(json!({ "capabilities": OPERATIONS.map(|operation| operation.to_string()) }))
 }
 
 async fn readiness(State(management): State<Management>) -> Response {

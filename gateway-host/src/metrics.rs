@@ -6,32 +6,10 @@ use axum::http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
-use sipp::EngineEntry;
+use sipp::{EngineEntry, Operation};
 
-/// The three things that a caller can ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Text that continues a raw prompt.
-    Query,
-    /// An answer to role messages.
-    Chat,
-    /// Vectors for texts.
-    Embed,
-}
-
-impl Operation {
-    /// All of them, in the order of documents and metrics.
-    pub const ALL: [Self; 3] = [Self::Query, Self::Chat, Self::Embed];
-
-    /// The word in routes, labels and logs.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Query => "query",
-            Self::Chat => "chat",
-            Self::Embed => "embed",
-        }
-    }
-}
+/// What a caller can ask for, in the order of documents.
+pub const OPERATIONS: [Operation; 3] = [Operation::Query, Operation::Chat, Operation::Embed];
 
 /// Counters of this process.
 #[derive(Debug)]
@@ -87,9 +65,9 @@ impl Metrics {
         self.registry.register(Box::new(self.input_tokens.clone()))?;
         self.registry.register(Box::new(self.output_tokens.clone()))?;
         // A series that appears only with its first event looks like a gap to whoever computes a rate.
-        for operation in Operation::ALL {
-            self.requests.with_label_values(&[operation.word()]).inc_by(0);
-            self.errors.with_label_values(&[operation.word()]).inc_by(0);
+        for operation in OPERATIONS {
+            self.requests.with_label_values(&[operation.to_string()]).inc_by(0);
+            self.errors.with_label_values(&[operation.to_string()]).inc_by(0);
         }
         Ok(())
     }

@@ -82,7 +82,7 @@ impl Answerer for Local {
             json_schema: local.json_schema,
         };
         let canceller = feeder.canceller();
-        let listener = Box::new(Relay { feeder, operation, context });
+        let listener = Box::new(Relay { feeder, operation, context, _engine: self.engine.clone() });
         let cancel = self.engine.generate(request, listener).map_err(|error| convert(error, operation))?;
         canceller.on_cancel(move || cancel.cancel());
         Ok(())
@@ -90,7 +90,10 @@ impl Answerer for Local {
 
     fn embed(&self, request: EmbedRequest, done: oneshot::Sender<Result<Embedding, Error>>) -> Result<(), Error> {
         let EmbedRequest { inputs, normalize, context, .. } = request;
+        let engine = self.engine.clone();
         let answer = move |result: Result<engine::Embedding, engine::Error>| {
+            // As in `Relay`.
+            let _engine = engine;
             let result = result.map(|embedding| from_embedding(embedding, context));
             // Who asked may be gone.
             let _ = done.send(result.map_err(|error| convert(error, Operation::Embed)));
@@ -111,6 +114,8 @@ struct Relay {
     feeder: Feeder,
     operation: Operation,
     context: Context,
+    /// A request keeps its engine when the endpoint is removed meanwhile.
+    _engine: engine::Engine,
 }
 
 impl engine::Listener for Relay {
@@ -121,7 +126,7 @@ impl engine::Listener for Relay {
     }
 
     fn done(self: Box<Self>, result: Result<engine::Outcome, engine::Error>) {
-        let Self { feeder, operation, context } = *self;
+        let Self { feeder, operation, context, _engine } = *self;
         let ending = result.map(|outcome| from_outcome(outcome, context));
         feeder.finish(ending.map_err(|error| convert(error, operation)));
     }

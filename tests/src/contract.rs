@@ -21,10 +21,33 @@ record!(LocalOptions { context_key, grammar, json_schema, sampling, media });
 record!(LocalEmbedOptions { context_key, normalize });
 record!(Context { request_id, principal, deadline });
 record!(Sampling {
-    samplers, seed, temperature, dynatemp_range, dynatemp_exponent, top_k, top_p, min_p, typical_p, top_n_sigma,
-    xtc_probability, xtc_threshold, min_keep, repeat_last_n, repeat_penalty, frequency_penalty, presence_penalty,
-    dry_multiplier, dry_base, dry_allowed_length, dry_penalty_last_n, dry_sequence_breakers, mirostat, mirostat_tau,
-    mirostat_eta, logit_bias, ignore_eos,
+    samplers,
+    seed,
+    temperature,
+    dynatemp_range,
+    dynatemp_exponent,
+    top_k,
+    top_p,
+    min_p,
+    typical_p,
+    top_n_sigma,
+    xtc_probability,
+    xtc_threshold,
+    min_keep,
+    repeat_last_n,
+    repeat_penalty,
+    frequency_penalty,
+    presence_penalty,
+    dry_multiplier,
+    dry_base,
+    dry_allowed_length,
+    dry_penalty_last_n,
+    dry_sequence_breakers,
+    mirostat,
+    mirostat_tau,
+    mirostat_eta,
+    logit_bias,
+    ignore_eos,
 });
 record!(LogitBias { token, bias });
 record!(Media { mime_type, source });
@@ -34,12 +57,29 @@ record!(ToolResult { id, content });
 record!(LocalDescriptor { model, placement, context, sampling });
 record!(Placement { gpu_layers, use_mmap, use_mlock, check_tensors });
 record!(ContextOptions {
-    n_ctx, n_batch, n_ubatch, n_parallel, n_threads, n_threads_batch, flash_attention, cache_type_k, cache_type_v,
-    warmup, embeddings, pooling,
+    n_ctx,
+    n_batch,
+    n_ubatch,
+    n_parallel,
+    n_threads,
+    n_threads_batch,
+    flash_attention,
+    cache_type_k,
+    cache_type_v,
+    warmup,
+    embeddings,
+    pooling,
 });
 record!(GatewayDescriptor { target, base_url, routes, authentication, headers, timeouts, protocol_options });
 record!(ProviderDescriptor {
-    provider, model, base_url, authentication, version, correlation_header, headers, timeouts,
+    provider,
+    model,
+    base_url,
+    authentication,
+    version,
+    correlation_header,
+    headers,
+    timeouts,
 });
 record!(Routes { query, chat, embed });
 record!(Timeouts { connect, request, idle });
@@ -52,29 +92,52 @@ names!(Support { supported: Supported, unsupported: Unsupported, unknown: Unknow
 names!(Operation { query: Query, chat: Chat, embed: Embed });
 names!(Pooling { none: None, mean: Mean, cls: Cls, last: Last, rank: Rank });
 names!(FlashAttention { auto: Auto, enabled: Enabled, disabled: Disabled });
-names!(CacheType {
-    f32: F32, f16: F16, q8_0: Q80, q4_0: Q40, q4_1: Q41, iq4_nl: Iq4Nl, q5_0: Q50, q5_1: Q51,
-});
+names!(CacheType { f32: F32, f16: F16, q8_0: Q80, q4_0: Q40, q4_1: Q41, iq4_nl: Iq4Nl, q5_0: Q50, q5_1: Q51 });
 names!(SamplerStage {
-    penalties: Penalties, dry: Dry, top_n_sigma: TopNSigma, top_k: TopK, typical_p: TypicalP, top_p: TopP,
-    min_p: MinP, xtc: Xtc, temperature: Temperature,
+    penalties: Penalties,
+    dry: Dry,
+    top_n_sigma: TopNSigma,
+    top_k: TopK,
+    typical_p: TypicalP,
+    top_p: TopP,
+    min_p: MinP,
+    xtc: Xtc,
+    temperature: Temperature,
 });
 names!(FinishReason {
-    stop: Stop, length: Length, tool_calls: ToolCalls, content_filter: ContentFilter, cancelled: Cancelled,
+    stop: Stop,
+    length: Length,
+    tool_calls: ToolCalls,
+    content_filter: ContentFilter,
+    cancelled: Cancelled,
 });
 names!(CancelReason {
-    caller_cancelled: CallerCancelled, client_disconnected: ClientDisconnected, server_shutdown: ServerShutdown,
+    caller_cancelled: CallerCancelled,
+    client_disconnected: ClientDisconnected,
+    server_shutdown: ServerShutdown,
     deadline_exceeded: DeadlineExceeded,
 });
 names!(ModelFault {
-    not_found: NotFound, not_gguf: NotGguf, corrupt: Corrupt, unsupported_architecture: UnsupportedArchitecture,
-    out_of_memory: OutOfMemory, configuration: Configuration,
+    not_found: NotFound,
+    not_gguf: NotGguf,
+    corrupt: Corrupt,
+    unsupported_architecture: UnsupportedArchitecture,
+    out_of_memory: OutOfMemory,
+    configuration: Configuration,
 });
 names!(UpstreamFault {
-    authentication: Authentication, authorization: Authorization, rate_limited: RateLimited,
-    quota_exceeded: QuotaExceeded, invalid_request: InvalidRequest, unsupported_feature: UnsupportedFeature,
-    model_not_found: ModelNotFound, timeout: Timeout, overloaded: Overloaded, transport: Transport,
-    protocol: Protocol, provider: Provider,
+    authentication: Authentication,
+    authorization: Authorization,
+    rate_limited: RateLimited,
+    quota_exceeded: QuotaExceeded,
+    invalid_request: InvalidRequest,
+    unsupported_feature: UnsupportedFeature,
+    model_not_found: ModelNotFound,
+    timeout: Timeout,
+    overloaded: Overloaded,
+    transport: Transport,
+    protocol: Protocol,
+    provider: Provider,
 });
 
 /// `{"name": …, "value": any JSON}`.
@@ -104,10 +167,10 @@ impl Read for Message {
         let role = fields.take("role")?;
         let Json(content) = fields.take("content")?;
         fields.end()?;
-        let content = match content {
-            Value::String(text) => vec![Part::Text(text)],
-            Value::Null => bail!("field `content`: it is missing"),
-            parts => Vec::read(parts).context("field `content`")?,
+        let content = match content.as_str() {
+            Some(text) => vec![Part::Text(text.to_owned())],
+            None if content.is_null() => bail!("field `content`: it is missing"),
+            None => Vec::read(content).context("field `content`")?,
         };
         Ok(Self { role, content })
     }

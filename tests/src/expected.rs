@@ -40,9 +40,7 @@ fn read(file: &Path) -> Result<Vec<Value>> {
     let text = fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
     let lines = text.lines().enumerate();
     lines
-        .map(|(number, line)| {
-            serde_json::from_str(line).with_context(|| format!("{}:{}", file.display(), number + 1))
-        })
+        .map(|(number, line)| serde_json::from_str(line).with_context(|| format!("{}:{}", file.display(), number + 1)))
         .collect()
 }
 

@@ -21,20 +21,18 @@ impl<T: Read> Read for Option<T> {
 
 impl<T: Read> Read for Vec<T> {
     fn read(value: Value) -> Result<Self> {
-        match value {
-            Value::Null => Ok(Self::new()),
-            Value::Array(items) => items.into_iter().map(T::read).collect(),
-            other => bail!("expected a list, found {other}"),
+        if value.is_null() {
+            return Ok(Self::new());
         }
+        let Value::Array(items) = value else { bail!("expected a list, found {value}") };
+        items.into_iter().map(T::read).collect()
     }
 }
 
 impl Read for String {
     fn read(value: Value) -> Result<Self> {
-        match value {
-            Value::String(text) => Ok(text),
-            other => bail!("expected a text, found {other}"),
-        }
+        let Value::String(text) = value else { bail!("expected a text, found {value}") };
+        Ok(text)
     }
 }
 
@@ -60,10 +58,11 @@ impl Read for u8 {
 /// JSON has no word for NaN and the infinities; they are texts.
 impl Read for f32 {
     fn read(value: Value) -> Result<Self> {
-        match &value {
-            Value::String(text) => text.parse().with_context(|| format!("expected a number, found {value}")),
-            _ => Ok(value.as_f64().with_context(|| format!("expected a number, found {value}"))? as Self),
-        }
+        let number = match value.as_str() {
+            Some(text) => text.parse().ok(),
+            None => value.as_f64().map(|number| number as Self),
+        };
+        number.with_context(|| format!("expected a number, found {value}"))
     }
 }
 
@@ -72,11 +71,11 @@ pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
     pub(crate) fn of(value: Value) -> Result<Self> {
-        match value {
-            Value::Null => Ok(Self(Map::new())),
-            Value::Object(fields) => Ok(Self(fields)),
-            other => bail!("expected an object, found {other}"),
+        if value.is_null() {
+            return Ok(Self(Map::new()));
         }
+        let Value::Object(fields) = value else { bail!("expected an object, found {value}") };
+        Ok(Self(fields))
     }
 
     /// Takes a field out.

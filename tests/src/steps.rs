@@ -25,9 +25,10 @@ pub async fn run(case: &Case, models: &Models) -> Result<Vec<Value>> {
     let session = Session { client, models, host: case.about.host, kept: Mutex::default() };
     let mut lines = Vec::new();
     for step in &case.steps {
-        match &step.action {
-            Action::All(steps) => lines.extend(try_join_all(steps.iter().map(|step| session.line(step))).await?),
-            _ => lines.push(session.line(step).await?),
+        if let Action::All(steps) = &step.action {
+            lines.extend(try_join_all(steps.iter().map(|step| session.line(step))).await?);
+        } else {
+            lines.push(session.line(step).await?);
         }
     }
     Ok(lines)

@@ -64,7 +64,8 @@ pub(crate) fn text(response: &TextResponse) -> Value {
 /// What `embed` says.
 pub(crate) fn embedding(response: &EmbedResponse) -> Value {
     let embedding = &response.embedding;
-    let begins = |vector: &Vec<f32>| vector.iter().take(VECTOR_NUMBERS).map(|number| rounded(*number)).collect::<Value>();
+    let begins =
+        |vector: &Vec<f32>| vector.iter().take(VECTOR_NUMBERS).map(|number| rounded(*number)).collect::<Value>();
     let mut line = Map::new();
     line.insert("endpoint".into(), json!(response.endpoint.id));
     line.insert("dimensions".into(), json!(embedding.vectors.first().map_or(0, Vec::len)));

@@ -152,7 +152,10 @@ fn unsupported(id: &str, capabilities: Capabilities, operation: Operation) -> Er
             "the model has no chat template; use query with a prompt that is formatted for the model"
         }
         Operation::Chat => "the model does not generate text; it was loaded for embeddings",
-        Operation::Embed => "the model was not loaded for embeddings; add it with `embeddings` set to true",
+        Operation::Embed if capabilities.query == Support::Supported => {
+            "the model was not loaded for embeddings; add it with `embeddings` set to true"
+        }
+        Operation::Embed => "the model gives no vectors as it was added; choose another pooling or another model",
     };
     Error::Unsupported(UnsupportedPayload { operation, endpoint: Some(id.to_owned()), reason: reason.to_owned() })
 }

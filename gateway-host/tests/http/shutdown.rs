@@ -36,12 +36,15 @@ async fn running_requests_finish_after_a_signal() {
     for signal in ["TERM", "INT"] {
         let mut program = Program::start(TARGETS);
         let stream =
-            running(&program, &json!({"model": "endless", "prompt": "one", "max_tokens": 500, "stream": true})).await;
+            running(&program, &json!({"model": "endless", "prompt": "one", "max_tokens": 3000, "stream": true})).await;
         program.signal(signal);
         program.wait_for_log(|line| line["message"] == "running requests finish");
         assert_eq!(readiness(&program).await, (503, "draining".into()));
         let refused = Client::new().post(program.url("/v1/query")).json(&endless(false)).send().await;
-        assert!(refused.unwrap_err().is_connect(), "new connections are refused");
+        // The address closes a moment after the log says so; until then, the answer does.
+        if let Ok(answer) = refused {
+            assert_eq!(answer.status(), 503, "no new request is served");
+        }
         let events = stream.collect::<Vec<_>>().await;
         assert_eq!(events.last().unwrap(), &("done".into(), json!({"finish_reason": "length"})));
         assert_eq!(program.ended().code(), Some(0), "{signal}");

@@ -15,13 +15,10 @@ use crate::choice::{self, CACHE_TYPES, FLASH_ATTENTION};
 use crate::exit::Failure;
 use crate::sampling::SamplingArgs;
 
-/// Which model, and how it is loaded.
+/// How the model is loaded.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// The model: a GGUF file, or the first file of a model in several.
-    #[arg(help_heading = "Arguments")]
-    model: PathBuf,
     /// Tokens of prompt and answer together (n_ctx); 0 takes all that the model can hold [default: the model's, at most 4096].
     #[arg(long, value_name = "N")]
     ctx_size: Option<u32>,
@@ -53,7 +50,7 @@ pub(crate) struct ModelArgs {
 
 impl ModelArgs {
     /// What the client is asked to open.
-    pub(crate) fn descriptor(&self) -> LocalDescriptor {
+    pub(crate) fn descriptor(&self, path: &Path) -> LocalDescriptor {
         LocalDescriptor {
             placement: Placement {
                 gpu_layers: self.gpu_layers,
@@ -70,7 +67,7 @@ impl ModelArgs {
                 cache_type_v: self.cache_type_v,
                 ..ContextOptions::default()
             },
-            ..LocalDescriptor::new(&self.model)
+            ..LocalDescriptor::new(path)
         }
     }
 }
@@ -94,14 +91,14 @@ pub(crate) struct TextArgs {
     /// Longest time for an answer, such as 500ms, 90s or 2m, from when the model is loaded; what is written by then stays.
     #[arg(long, value_name = "DURATION", value_parser = choice::milliseconds)]
     deadline: Option<u32>,
-    /// Most tokens in one call of the model (n_batch) [default: 2048].
-    #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Model")]
-    batch_size: Option<u32>,
-    /// Most tokens computed at once (n_ubatch) [default: 512].
-    #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Model")]
-    ubatch_size: Option<u32>,
     #[command(flatten)]
     sampling: SamplingArgs,
+    /// Most tokens in one call of the model (n_batch) [default: 2048].
+    #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Model", display_order = 1000)]
+    batch_size: Option<u32>,
+    /// Most tokens computed at once (n_ubatch) [default: 512].
+    #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Model", display_order = 1000)]
+    ubatch_size: Option<u32>,
 }
 
 /// The parts of a request for text that flags set.

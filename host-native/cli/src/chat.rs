@@ -1,6 +1,7 @@
 //! `sipp chat`: one answer, or a conversation with a person at a terminal.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use clap::Args;
 use rustyline::error::ReadlineError;
@@ -21,10 +22,11 @@ const PROMPT: &str = "> ";
 /// Ctrl-C stops an answer and not the conversation; at the prompt, Ctrl-D or Ctrl-C twice ends it.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    model: ModelArgs,
-    /// The message. With `-`, or without it where standard input is not a terminal, it is read from there, without the
-    /// line break at its end.
+    /// The model: a GGUF file, or the first file of a model in several.
+    model: PathBuf,
+    /// The message; `-` reads it from standard input.
+    ///
+    /// Without it, standard input is read where that is not a terminal. One line break at its end is left out.
     prompt: Option<String>,
     /// Instructions for the model, before the conversation.
     #[arg(long, value_name = "TEXT", help_heading = "Answer")]
@@ -32,17 +34,19 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     text: TextArgs,
     #[command(flatten)]
+    load: ModelArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
 /// Runs `sipp chat`.
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let Arguments { model, prompt, system, text, output } = arguments;
+    let Arguments { model, load, prompt, system, text, output } = arguments;
     let prompt = input::prompt(prompt)?;
     if prompt.is_none() && output.json {
         return Err(input::missing());
     }
-    let descriptor = text.describe(model.descriptor());
+    let descriptor = text.describe(load.descriptor(&model));
     let settings = text.settings()?;
     let client = load::model(descriptor, output.quiet).await?;
     let mut conversation = Conversation::new(&client, settings, system, Output::new(output));

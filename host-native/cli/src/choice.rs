@@ -34,11 +34,8 @@ pub(crate) const CACHE_TYPES: Table<CacheType> = &[
     ("iq4_nl", CacheType::Iq4Nl),
 ];
 
-pub(crate) const FLASH_ATTENTION: Table<FlashAttention> = &[
-    ("auto", FlashAttention::Auto),
-    ("enabled", FlashAttention::Enabled),
-    ("disabled", FlashAttention::Disabled),
-];
+pub(crate) const FLASH_ATTENTION: Table<FlashAttention> =
+    &[("auto", FlashAttention::Auto), ("enabled", FlashAttention::Enabled), ("disabled", FlashAttention::Disabled)];
 
 /// Without `none`, which leaves nothing that could be printed as one vector a text.
 pub(crate) const POOLING: Table<Pooling> =

@@ -1,5 +1,7 @@
 //! `sipp embed`: vectors for texts.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use sipp::{ContextOptions, EmbedRequest, LocalDescriptor, LocalEmbedOptions, Pooling};
 use tokio::signal::ctrl_c;
@@ -16,9 +18,9 @@ use crate::{input, load};
 /// `embedding` for each text, then one of type `response`.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    model: ModelArgs,
-    /// The texts. Without any, or with only `-`, they are the lines of standard input.
+    /// The model: a GGUF file, or the first file of a model in several.
+    model: PathBuf,
+    /// The texts; only `-`, or none, reads the lines of standard input.
     #[arg(value_name = "TEXT")]
     texts: Vec<String>,
     /// How the vectors of a text's tokens become one [default: as the model says, else mean].
@@ -28,14 +30,16 @@ pub(crate) struct Arguments {
     #[arg(long, help_heading = "Vectors")]
     no_normalize: bool,
     #[command(flatten)]
+    load: ModelArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
 /// Runs `sipp embed`.
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let Arguments { model, texts, pooling, no_normalize, output } = arguments;
+    let Arguments { model, load, texts, pooling, no_normalize, output } = arguments;
     let inputs = input::texts(texts)?;
-    let descriptor = model.descriptor();
+    let descriptor = load.descriptor(&model);
     // A decoder must be told; an encoder knows no other way.
     let context = ContextOptions { embeddings: Some(true), pooling, ..descriptor.context };
     let client = load::model(LocalDescriptor { context, ..descriptor }, output.quiet).await?;

@@ -13,8 +13,8 @@ use sipp::{CancelReason, Error, ModelFault, engine};
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0    done; also when the reader of the answer went away, as `head` does
-  1    the answer could not be made, or is incomplete because its deadline passed
-  2    the command line is wrong: a flag, a value, a file it names, or options that the model refuses
+  1    there is no answer, or its deadline passed and it is not complete
+  2    the command line is wrong, or its options do not fit the model
   3    the model is missing, broken or not a model
   130  Ctrl-C ended a single answer, or the loading of the model";
 
@@ -118,7 +118,16 @@ impl Failure {
                 ModelFault::OutOfMemory => Some("a smaller --ctx-size, or a --cache-type-k such as q8_0, needs less"),
                 ModelFault::NotFound | ModelFault::Corrupt | ModelFault::UnsupportedArchitecture => None,
             },
-            _ => None,
+            Error::EndpointNotFound(_)
+            | Error::AmbiguousEndpoint(_)
+            | Error::NoSupportedEndpoint(_)
+            | Error::Unsupported(_)
+            | Error::Overloaded(_)
+            | Error::Upstream(_)
+            | Error::Cancelled(_)
+            | Error::Closed
+            | Error::Internal(_)
+            | _ => None,
         }
     }
 }
@@ -137,7 +146,7 @@ fn client_code(error: &Error) -> &'static str {
         Error::Cancelled(_) => "cancelled",
         Error::Closed => "closed",
         // The enum may grow; until this table does, a case is one that only its text tells.
-        _ => "internal",
+        Error::Internal(_) | _ => "internal",
     }
 }
 

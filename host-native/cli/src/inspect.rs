@@ -15,6 +15,9 @@ use crate::screen::Screen;
 /// Lines of a chat template that are shown unless all are asked for.
 const TEMPLATE_LINES: usize = 4;
 
+/// Characters of each of them.
+const TEMPLATE_COLUMNS: usize = 100;
+
 /// Describes a model without loading it.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -114,7 +117,6 @@ fn table(report: &Report<'_>) -> String {
         ("file", format!("{}, {}", report.file, HumanBytes(report.file_bytes))),
         ("name", report.name.unwrap_or("none").to_owned()),
         ("architecture", format!("{} ({})", report.architecture, report.capabilities.class.replace('_', "-"))),
-        ("description", report.description.to_owned()),
         ("parameters", HumanCount(report.parameters).to_string()),
         ("quantisation", report.quantization.to_owned()),
         ("weights", HumanBytes(report.weight_bytes).to_string()),
@@ -131,18 +133,21 @@ fn table(report: &Report<'_>) -> String {
 
 fn capabilities(capabilities: &Capabilities) -> String {
     let Capabilities { class: _, query, chat, embed } = *capabilities;
-    let words: Vec<_> =
-        [("query", query), ("chat", chat), ("embed", embed)].iter().filter(|(_, can)| *can).map(|(word, _)| *word).collect();
+    let words: Vec<_> = [("query", query), ("chat", chat), ("embed", embed)]
+        .iter()
+        .filter(|(_, can)| *can)
+        .map(|(word, _)| *word)
+        .collect();
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
-/// The first lines of a chat template.
+/// The beginning of a chat template.
 fn beginning(template: &str) -> String {
-    let mut lines = template.trim_end().lines();
-    let mut shown: Vec<_> = lines.by_ref().take(TEMPLATE_LINES).map(str::to_owned).collect();
-    let hidden = lines.count();
-    if hidden > 0 {
-        shown.push(format!("… {hidden} more lines; --template shows them"));
+    let mut rest = template.trim_end().lines();
+    let cut = |line: &str| line.chars().take(TEMPLATE_COLUMNS).collect::<String>();
+    let mut shown: Vec<_> = rest.by_ref().take(TEMPLATE_LINES).map(cut).collect();
+    if shown.iter().any(|line| line.chars().count() == TEMPLATE_COLUMNS) || rest.next().is_some() {
+        shown.push("… (--template shows all of it)".to_owned());
     }
     shown.join("\n")
 }

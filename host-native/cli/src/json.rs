@@ -116,10 +116,8 @@ impl From<&EmbedResponse> for Event<'_> {
 
 impl From<&Failure> for Event<'_> {
     fn from(failure: &Failure) -> Self {
-        let fault = match failure {
-            Failure::Client(Error::Model(model)) => Some(model_fault(model.fault)),
-            _ => None,
-        };
+        let fault =
+            if let Failure::Client(Error::Model(model)) = failure { Some(model_fault(model.fault)) } else { None };
         Self::Error { code: failure.code(), fault, message: failure.to_string() }
     }
 }

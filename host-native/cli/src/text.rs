@@ -1,5 +1,6 @@
 //! `sipp query`, and what it shares with `sipp chat`: one answer, shown as it is made.
 
+use std::path::PathBuf;
 use std::pin::pin;
 
 use clap::Args;
@@ -16,21 +17,25 @@ use crate::{input, load};
 /// The model sees PROMPT as it is, without a chat template: it continues the text.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    #[command(flatten)]
-    model: ModelArgs,
-    /// The prompt. Without it, or with `-`, it is read from standard input, without the line break at its end.
+    /// The model: a GGUF file, or the first file of a model in several.
+    model: PathBuf,
+    /// The prompt; `-`, or none, reads it from standard input.
+    ///
+    /// One line break at the end of standard input is left out.
     prompt: Option<String>,
     #[command(flatten)]
     text: TextArgs,
+    #[command(flatten)]
+    load: ModelArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
 /// Runs `sipp query`.
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let Arguments { model, prompt, text, output } = arguments;
+    let Arguments { model, load, prompt, text, output } = arguments;
     let prompt = input::prompt(prompt)?.ok_or_else(input::missing)?;
-    let descriptor = text.describe(model.descriptor());
+    let descriptor = text.describe(load.descriptor(&model));
     let settings = text.settings()?;
     let unlimited = settings.options.max_tokens.is_none();
     let client = load::model(descriptor, output.quiet).await?;

@@ -9,8 +9,7 @@ use serde_json::Value;
 use crate::sipp::{redact, run, run_with_input, sipp};
 
 /// An answer that ends only with the context.
-pub(crate) const ENDLESS: &[&str] =
-    &["chat", "DEMO", "Count from 1 to 30.", "--temperature", "0", "--ignore-eos"];
+pub(crate) const ENDLESS: &[&str] = &["chat", "DEMO", "Count from 1 to 30.", "--temperature", "0", "--ignore-eos"];
 
 #[test]
 fn chat_answers() {
@@ -41,7 +40,8 @@ fn prompts_come_from_standard_input() {
 
 #[test]
 fn a_prompt_leaves_standard_input_alone() {
-    let ended = run_with_input(&["chat", "DEMO", "Spell lamp.", "--temperature", "0"], b"What day comes after Monday?\n");
+    let ended =
+        run_with_input(&["chat", "DEMO", "Spell lamp.", "--temperature", "0"], b"What day comes after Monday?\n");
     assert_eq!(ended.answer(), "l-a-m-p\n");
 }
 

@@ -16,7 +16,9 @@ fn programs_get_json() {
     let ended = run(&["inspect", "DEMO", "--json"]);
     let model: Value = serde_json::from_str(ended.answer()).unwrap();
     assert_eq!(model["architecture"], "llama");
-    for field in ["file_bytes", "parameters", "weight_bytes", "context_length", "embedding_length", "layers", "vocabulary"] {
+    for field in
+        ["file_bytes", "parameters", "weight_bytes", "context_length", "embedding_length", "layers", "vocabulary"]
+    {
         assert!(model[field].as_u64().unwrap() > 0, "{field}: {model}");
     }
     let can = serde_json::json!({"class": "decoder_only", "query": true, "chat": true, "embed": true});

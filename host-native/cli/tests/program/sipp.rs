@@ -45,7 +45,11 @@ pub(crate) fn demo() -> PathBuf {
 pub(crate) fn sipp(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sipp"));
     for argument in arguments {
-        if *argument == "DEMO" { command.arg(demo()) } else { command.arg(argument) };
+        if *argument == "DEMO" {
+            command.arg(demo())
+        } else {
+            command.arg(argument)
+        };
     }
     command
 }

@@ -86,8 +86,11 @@ fn interrupting_an_answer_keeps_the_conversation() {
 #[test]
 fn a_failed_answer_keeps_the_conversation() {
     let mut session = converse(&["--ctx-size", "64"]);
-    let refusal = say(&mut session, &"word ".repeat(100));
-    assert!(refusal.contains("error: the prompt has"), "{refusal}");
+    // Longer than a line of the terminal, so that the editor shows it in pieces.
+    session.send(&format!("{}\r", "word ".repeat(100))).unwrap();
+    session.flush().unwrap();
+    session.exp_string("error: the prompt has").unwrap();
+    session.exp_string("> ").unwrap();
     assert_eq!(say(&mut session, "What colour is a lemon?"), "A lemon is yellow.");
 }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::future::try_join_all;
+use sipp::UnsupportedPayload;
 use sipp::parts::{Answerer, EmbedRequest, Feeder, Open, Outcome, Request};
 use sipp::{Capabilities, Embedding, Error, FinishReason, LocalDescriptor, Metadata, Operation, SippClient, Support};
-use sipp::UnsupportedPayload;
 use tokio::sync::oneshot::Sender;
 
 use crate::figures::{Latency, Start, median};
@@ -72,11 +72,8 @@ impl Answerer for Nothing {
     }
 
     fn generate(&self, request: Request, feeder: Feeder) -> Result<(), Error> {
-        let metadata = Metadata {
-            request_id: request.context.request_id,
-            upstream_request_id: None,
-            upstream_response_id: None,
-        };
+        let metadata =
+            Metadata { request_id: request.context.request_id, upstream_request_id: None, upstream_response_id: None };
         feeder.finish(Ok(Outcome { finish: FinishReason::Stop, usage: None, stats: None, metadata }));
         Ok(())
     }

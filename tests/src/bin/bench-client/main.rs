@@ -24,8 +24,8 @@ struct Arguments {
     /// The model to decode with.
     #[arg(long, value_name = "FILE", default_value_os_t = tree::demo_model())]
     model: PathBuf,
-    /// Pairs of measurements of which the median counts.
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Rounds of decoding of which the median counts.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
 }
 
