@@ -1,26 +1,44 @@
 //! The program in a terminal, with a person who types.
 
 use std::fs;
+use std::process::Command;
 
 use rexpect::process::WaitStatus;
 use rexpect::session::{PtySession, spawn_command};
 
+#[cfg(target_os = "linux")]
 use crate::answers::ENDLESS;
 use crate::sipp::sipp;
 
 /// Longer than any answer takes on a loaded machine, in milliseconds.
 const PATIENCE: u64 = 120_000;
 
-/// The program in a terminal of its own.
-fn start(arguments: &[&str]) -> PtySession {
-    let mut command = sipp(arguments);
+/// A command in a terminal of its own.
+fn start(mut command: Command) -> PtySession {
     command.env("TERM", "xterm");
     spawn_command(command, Some(PATIENCE)).unwrap()
 }
 
+/// The same command, so slow that there is time to interrupt it: its two threads wait for each other by spinning, and
+/// have one processor.
+#[cfg(target_os = "linux")]
+fn slow(command: &Command) -> Command {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let first: String = allowed.trim().chars().take_while(char::is_ascii_digit).collect();
+    let mut slow = Command::new("taskset");
+    slow.args(["-c", &first]).arg(command.get_program()).args(command.get_args()).args(["--threads", "2"]);
+    slow
+}
+
 /// A conversation that waits for a message.
 fn converse(arguments: &[&str]) -> PtySession {
-    let mut session = start(&[&["chat", "DEMO", "--temperature", "0"], arguments].concat());
+    greeted(sipp(&[&["chat", "DEMO", "--temperature", "0"], arguments].concat()))
+}
+
+/// A conversation that waits for a message, by this command.
+fn greeted(command: Command) -> PtySession {
+    let mut session = start(command);
     session.exp_string("/help lists the commands").unwrap();
     session.exp_string("> ").unwrap();
     session
@@ -66,9 +84,9 @@ fn commands_change_a_conversation() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn interrupting_an_answer_keeps_the_conversation() {
-    // More threads than cores make tokens slow, so that there is time to interrupt.
-    let mut session = converse(&["--ignore-eos", "--threads", "16"]);
+    let mut session = greeted(slow(&sipp(&["chat", "DEMO", "--temperature", "0", "--ignore-eos"])));
     session.send("Count from 1 to 30.\r").unwrap();
     session.flush().unwrap();
     session.exp_string("1, 2").unwrap();
@@ -95,8 +113,9 @@ fn a_failed_answer_keeps_the_conversation() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn interrupting_a_single_answer_ends_the_program() {
-    let mut session = start(&[ENDLESS, &["--threads", "16"]].concat());
+    let mut session = start(slow(&sipp(ENDLESS)));
     session.exp_string("1, 2").unwrap();
     session.send_control('c').unwrap();
     assert_eq!(exit_code(session), 130);
@@ -107,7 +126,8 @@ fn a_terminal_shows_control_characters() {
     let folder = tempfile::tempdir().unwrap();
     let grammar = folder.path().join("bell.gbnf");
     fs::write(&grammar, r#"root ::= "\x1B[31m\x07""#).unwrap();
-    let mut session = start(&["query", "DEMO", "x", "--temperature", "0", "--grammar", grammar.to_str().unwrap()]);
+    let mut session =
+        start(sipp(&["query", "DEMO", "x", "--temperature", "0", "--grammar", grammar.to_str().unwrap()]));
     let shown = session.exp_eof().unwrap();
     assert_eq!(shown.trim_end(), r"\u{1b}[31m\u{7}");
 }
