@@ -88,7 +88,7 @@ pub(crate) struct TextArgs {
     /// File with a JSON schema that the answer must match.
     #[arg(long, value_name = "FILE")]
     json_schema: Option<PathBuf>,
-    /// Longest time for an answer, such as 500ms, 90s or 2m, from when the model is loaded; what is written by then stays.
+    /// Longest time for an answer, such as 500ms, 90s or 2m; loading the model does not count.
     #[arg(long, value_name = "DURATION", value_parser = choice::milliseconds)]
     deadline: Option<u32>,
     #[command(flatten)]

@@ -134,13 +134,13 @@ impl Times {
     fn new(stats: &Stats, usage: Option<&Usage>) -> Self {
         let speed = Speed::new(stats, usage);
         Self {
-            queue_ms: stats.queue_time,
-            ttft_ms: stats.time_to_first_token,
-            prefill_ms: stats.prefill_time,
-            decode_ms: stats.decode_time,
+            queue_ms: rounded(stats.queue_time),
+            ttft_ms: stats.time_to_first_token.map(rounded),
+            prefill_ms: rounded(stats.prefill_time),
+            decode_ms: rounded(stats.decode_time),
             prefill_tokens: stats.prefill_tokens,
-            prefill_tokens_per_second: speed.prefill,
-            decode_tokens_per_second: speed.decode,
+            prefill_tokens_per_second: speed.prefill.map(rounded),
+            decode_tokens_per_second: speed.decode.map(rounded),
             cache_source: match stats.cache_source {
                 CacheSource::None => "none",
                 CacheSource::Live => "live",
@@ -148,6 +148,11 @@ impl Times {
             },
         }
     }
+}
+
+/// No more digits than clocks can tell.
+fn rounded(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
 }
 
 fn finish_reason(reason: FinishReason) -> &'static str {

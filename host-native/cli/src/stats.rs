@@ -34,11 +34,10 @@ pub(crate) fn block(stats: Option<&Stats>, usage: Option<&Usage>) -> String {
     if let Some(cached) = usage.and_then(|usage| usage.cached_tokens) {
         rows.push(row("  cached", Some(cached), None, None));
     }
-    let first = stats.and_then(|stats| stats.time_to_first_token);
-    if first.is_some() {
-        rows.push(row("first token", None, first, None));
-    }
+    // Vectors have no tokens to be the first.
     if let Some(written) = usage.and_then(|usage| usage.output_tokens) {
+        let first = stats.and_then(|stats| stats.time_to_first_token);
+        rows.push(row("first token", None, first, None));
         let time = stats.map(|stats| stats.decode_time);
         rows.push(row("answer", Some(written), time, speed.and_then(|speed| speed.decode)));
     }
