@@ -17,7 +17,7 @@ use crate::screen::escape;
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// How long Ctrl-C waits for a load to stop, so that the process does not end in the middle of it.
-const GIVING_UP: Duration = Duration::from_millis(0);
+const GIVING_UP: Duration = Duration::from_secs(2);
 
 /// How often the bar shows that the program lives.
 const TICK: Duration = Duration::from_millis(100);
