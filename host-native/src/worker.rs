@@ -41,8 +41,10 @@ impl Asked {
         Self(Instant::now())
     }
 
+    /// When the request is due; never for a deadline of zero, which the component refuses.
     fn due(&self, deadline: Option<u32>) -> Option<Instant> {
-        self.0.checked_add(Duration::from_millis(deadline?.into()))
+        let deadline = deadline.filter(|milliseconds| *milliseconds > 0)?;
+        self.0.checked_add(Duration::from_millis(deadline.into()))
     }
 }
 

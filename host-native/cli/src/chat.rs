@@ -50,13 +50,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let settings = text.settings()?;
     let client = load::model(descriptor, output.quiet).await?;
     let mut conversation = Conversation::new(&client, settings, system, Output::new(output));
-    let ended = match prompt {
+    match prompt {
         Some(prompt) => conversation.answer(prompt).await,
         None => conversation.hold().await.map(|()| Exit::Success),
-    };
-    // Ends the model's thread, so that the process does not end beneath it.
-    client.close().await;
-    ended
+    }
 }
 
 /// What was said so far, and how the next answer is asked for.

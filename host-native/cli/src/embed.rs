@@ -45,12 +45,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let client = load::model(LocalDescriptor { context, ..descriptor }, output.quiet).await?;
     let local = no_normalize.then(|| LocalEmbedOptions { normalize: Some(false), ..LocalEmbedOptions::default() });
     let run = client.embed(EmbedRequest { local, ..EmbedRequest::new(inputs) });
-    let ended = tokio::select! {
-        response = run => response.map_err(Failure::from),
-        pressed = ctrl_c() => Err(pressed.map_or_else(Failure::System, |()| Failure::Interrupted)),
+    let response = tokio::select! {
+        response = run => response?,
+        pressed = ctrl_c() => return Err(pressed.map_or_else(Failure::System, |()| Failure::Interrupted)),
     };
-    let shown = ended.and_then(|response| Output::new(output).vectors(&response));
-    // Ends the model's thread, so that the process does not end beneath it.
-    client.close().await;
-    shown.map(|()| Exit::Success)
+    Output::new(output).vectors(&response)?;
+    Ok(Exit::Success)
 }

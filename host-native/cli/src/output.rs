@@ -94,14 +94,10 @@ impl Output {
     }
 }
 
-/// Says why something failed: on standard error, or as the last line of `--json`.
+/// Says why something failed: as the last line of `--json`, or else on standard error.
 pub(crate) fn report(failure: &Failure, json: bool) {
-    if json {
-        // Nobody is left to be told if this fails too.
-        let _ = line(&Event::from(failure)).and_then(|line| Screen::new().write(&line));
-        return;
-    }
-    if failure.is_silent() {
+    let written = || line(&Event::from(failure)).and_then(|line| Screen::new().write(&line)).is_ok();
+    if (json && written()) || failure.is_silent() {
         return;
     }
     tell(&format!("error: {failure}"));

@@ -46,10 +46,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         context: settings.context,
         ..QueryRequest::default()
     };
-    let response = stream(client.query(request), &mut Output::new(output), unlimited).await;
-    // Ends the model's thread, so that the process does not end beneath it.
-    client.close().await;
-    Ok(exit(&response?))
+    let response = stream(client.query(request), &mut Output::new(output), unlimited).await?;
+    Ok(exit(&response))
 }
 
 /// Shows an answer as it comes. Ctrl-C stops it; what was written until then stays.
