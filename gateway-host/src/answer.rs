@@ -9,12 +9,16 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
 use serde::Serialize;
-use sipp::{CancelReason, Delta, EmbedRun, Embedding, TextResponse, TextRun, TokenBatch, Usage};
+use sipp::{CancelReason, Delta, EmbedRun, Embedding, Part, TextResponse, TextRun, TokenBatch, Usage};
 use uuid::Uuid;
 
 use crate::edge::Admitted;
 use crate::http_error::HttpError;
-use crate::wire::{self, DoneEvent, EmbedAnswer, TextAnswer, TokenEvent, ToolCallEvent, UsageCounts, Vectors};
+use crate::wire::answer::pooling;
+use crate::wire::{
+    DoneEvent, EmbedAnswer, MetadataBody, ReasoningBody, ReasoningEvent, TextAnswer, TokenEvent, TokenLogprobBody,
+    ToolCallEvent, UsageCounts, Vectors, finish_reason,
+};
 
 /// How long a stream may be silent before a comment shows that it lives: prefill of a long prompt can take a while, and
 /// proxies cut silent connections.
@@ -41,14 +45,26 @@ pub async fn text(mut run: TextRun, admitted: Admitted, stream: bool) -> Result<
         }
     };
     let response = complete(response, &admitted)?;
-    let answer = TextAnswer {
+    let usage = admitted.count(response.usage.as_ref());
+    Ok(Json(whole(&response, &admitted.target, usage)).into_response())
+}
+
+fn whole<'a>(response: &'a TextResponse, model: &'a str, usage: Option<UsageCounts>) -> TextAnswer<'a> {
+    let reasoning = response.message.content.iter().filter_map(|part| match part {
+        Part::Reasoning(reasoning) => Some(ReasoningBody::from(reasoning)),
+        Part::Text(_) | Part::Media(_) | Part::ToolCall(_) | Part::ToolResult(_) => None,
+    });
+    TextAnswer {
         id: answer_id(),
-        model: &admitted.target,
+        model,
         text: &response.text,
-        finish_reason: wire::finish_reason(response.finish_reason),
-        usage: admitted.count(response.usage.as_ref()),
-    };
-    Ok(Json(answer).into_response())
+        reasoning: reasoning.collect(),
+        tool_calls: response.tool_calls.iter().map(Into::into).collect(),
+        finish_reason: finish_reason(response.finish_reason),
+        logprobs: response.logprobs.iter().map(TokenLogprobBody::from).collect(),
+        usage,
+        metadata: MetadataBody::of(&response.metadata),
+    }
 }
 
 /// Answers an embed: with one vector, if the request had a single text.
@@ -56,7 +72,7 @@ pub async fn text(mut run: TextRun, admitted: Admitted, stream: bool) -> Result<
 /// # Errors
 /// What went wrong.
 pub async fn vectors(run: EmbedRun, admitted: Admitted, single: bool) -> Result<Response, HttpError> {
-    let Embedding { mut vectors, usage, .. } = tokio::select! {
+    let Embedding { mut vectors, pooling: pooled, normalized, usage, metadata, .. } = tokio::select! {
         response = run => response?.embedding,
         () = admitted.deadline.cancelled() => return Err(HttpError::cancelled(CancelReason::ServerShutdown)),
     };
@@ -64,8 +80,16 @@ pub async fn vectors(run: EmbedRun, admitted: Admitted, single: bool) -> Result<
         Some(vector) if single => Vectors::Embedding(vector),
         last => Vectors::Embeddings(vectors.into_iter().chain(last).collect()),
     };
-    let usage = admitted.count(usage.as_ref());
-    Ok(Json(EmbedAnswer { id: answer_id(), model: &admitted.target, vectors, usage }).into_response())
+    let answer = EmbedAnswer {
+        id: answer_id(),
+        model: &admitted.target,
+        vectors,
+        pooling: pooled.map(pooling),
+        normalized,
+        usage: admitted.count(usage.as_ref()),
+        metadata: MetadataBody::of(&metadata),
+    };
+    Ok(Json(answer).into_response())
 }
 
 /// The events of an answer: `token` each time the model wrote something, `usage`, then `done` or `error`.
@@ -90,7 +114,8 @@ fn events(mut run: TextRun, admitted: Admitted) -> impl Stream<Item = Result<Eve
                 if let Some(usage) = admitted.count(response.usage.as_ref()) {
                     yield event("usage", &usage);
                 }
-                yield event("done", &DoneEvent { finish_reason: wire::finish_reason(response.finish_reason) });
+                let metadata = MetadataBody::of(&response.metadata);
+                yield event("done", &DoneEvent { finish_reason: finish_reason(response.finish_reason), metadata });
             }
             Err(error) => {
                 admitted.exchange.failed(error.code());
@@ -101,14 +126,15 @@ fn events(mut run: TextRun, admitted: Admitted) -> impl Stream<Item = Result<Eve
 }
 
 fn token_event(batch: &TokenBatch) -> Result<Event, axum::Error> {
-    let sequence = batch.sequence;
-    match &batch.delta {
-        Delta::Text(text) => event("token", &TokenEvent { text, sequence }),
-        Delta::Reasoning(text) => event("reasoning", &TokenEvent { text, sequence }),
-        Delta::ToolCall(call) => {
-            let (id, name, arguments) = (&call.id, &call.name, &call.arguments);
-            event("tool_call", &ToolCallEvent { id, name, arguments, sequence })
+    let TokenBatch { delta, sequence, tokens, logprobs } = batch;
+    let (sequence, tokens) = (*sequence, *tokens);
+    match delta {
+        Delta::Text(text) => {
+            let logprobs = logprobs.iter().map(Into::into).collect();
+            event("token", &TokenEvent { text, sequence, tokens, logprobs })
         }
+        Delta::Reasoning(reasoning) => event("reasoning", &ReasoningEvent { reasoning: reasoning.into(), sequence }),
+        Delta::ToolCall(call) => event("tool_call", &ToolCallEvent { call: call.into(), sequence }),
     }
 }
 

@@ -1,11 +1,10 @@
 //! Who may ask, and for which targets: bearer tokens from the environment.
 
-use std::env;
-
 use axum::http::{HeaderMap, header};
 use subtle::ConstantTimeEq;
 
 use crate::config::{Config, Problem, Token};
+use crate::environment;
 use crate::http_error::HttpError;
 
 /// The configured callers. Without any, everybody is let in.
@@ -57,14 +56,7 @@ impl Callers {
 
 impl Caller {
     fn from_environment(token: &Token) -> Result<Self, String> {
-        let variable = &token.env;
-        let secret = env::var(variable).map_err(|error| match error {
-            env::VarError::NotPresent => format!("the environment variable {variable} is not set"),
-            env::VarError::NotUnicode(_) => format!("the environment variable {variable} is not valid UTF-8"),
-        })?;
-        if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!("the value of {variable} must be visible ASCII without spaces, and not empty"));
-        }
+        let secret = environment::secret(&token.env)?;
         Ok(Self { name: token.caller.clone(), secret, targets: token.targets.clone() })
     }
 

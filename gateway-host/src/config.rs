@@ -11,12 +11,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use sipp::IpNet;
 
 mod problem;
 mod runtime;
+mod target;
 
 pub use problem::{Problem, Source};
-pub use runtime::Runtime;
+pub use runtime::{Runtime, SamplingTable};
+pub use target::{Proof, RoutesTable, Target, TargetKind, TimeoutsTable};
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +68,9 @@ pub struct Settings {
     /// Seconds that running requests get to finish after a stop signal.
     #[serde(default = "default_drain_seconds")]
     pub drain_seconds: u32,
+    /// Where targets on other machines may be.
+    #[serde(default)]
+    pub network: NetworkTable,
     /// What answers requests.
     #[serde(default)]
     pub targets: Vec<Target>,
@@ -73,28 +79,12 @@ pub struct Settings {
     pub tokens: Vec<Token>,
 }
 
-/// A name under which requests reach a model.
-#[derive(Debug, Deserialize)]
+/// Where targets on other machines may be.
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Target {
-    /// The value of `model` in requests.
-    pub name: String,
-    /// What stands behind the name.
-    #[serde(rename = "type")]
-    pub kind: TargetKind,
-    /// A GGUF file or its first shard, relative to the configuration file's folder.
-    pub model: PathBuf,
-    /// How the model is run.
-    #[serde(default)]
-    pub runtime: Runtime,
-}
-
-/// What stands behind a target.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TargetKind {
-    /// A model file that this process runs.
-    Local,
+pub struct NetworkTable {
+    /// Private addresses that may be reached. Without it, only those of this machine.
+    pub allow_private: Option<Vec<IpNet>>,
 }
 
 /// A bearer token and who holds it.
@@ -159,11 +149,6 @@ impl Config {
         if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { problems }) }
     }
 
-    /// The file of a target's model, found from the configuration file's folder.
-    pub fn model_path(&self, target: &Target) -> PathBuf {
-        self.source.folder().join(&target.model)
-    }
-
     /// What the types of the keys cannot express.
     fn problems(&self) -> Vec<Problem> {
         let mut found = Vec::new();
@@ -202,9 +187,10 @@ impl Config {
             if targets.iter().take(index).any(|earlier| earlier.name == name) {
                 report(format!("targets[{index}].name"), format!("duplicate target `{name}`; rename one of them"));
             }
-            if let Err(message) = check_model(&self.model_path(target)) {
-                report(format!("targets[{index}].model"), message);
-            }
+            target.check(self.source.folder(), &mut |key, message| {
+                let place = format!("targets[{index}].{key}");
+                report(place.trim_end_matches('.').to_owned(), message);
+            });
         }
     }
 
@@ -239,16 +225,16 @@ fn is_variable_name(name: &str) -> bool {
         && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
 }
 
-/// Opens a model file as far as its magic number, so that a wrong path is found before anything is loaded.
-fn check_model(path: &Path) -> Result<(), String> {
+/// Opens a file as far as the mark that its kind begins with, so that a wrong path is found before anything is loaded.
+fn check_file(path: &Path, mark: &[u8; 4], kind: &str) -> Result<(), String> {
     let shown = path.display();
     if path.is_dir() {
-        return Err(format!("{shown} is a folder; name a GGUF file in it"));
+        return Err(format!("{shown} is a folder; name {kind} in it"));
     }
-    let mut magic = Vec::new();
-    match File::open(path).and_then(|file| file.take(4).read_to_end(&mut magic)) {
-        Ok(_) if magic == b"GGUF" => Ok(()),
-        Ok(_) => Err(format!("{shown} is not a GGUF file")),
+    let mut beginning = Vec::new();
+    match File::open(path).and_then(|file| file.take(4).read_to_end(&mut beginning)) {
+        Ok(_) if beginning == mark => Ok(()),
+        Ok(_) => Err(format!("{shown} is not {kind}")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(format!("no such file: {shown}; the path is relative to the configuration file's folder"))
         }

@@ -11,7 +11,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
-use sipp::{ChatRequest, Context, EmbedRequest, EndpointRef, Operation, QueryRequest, SippClient, TextOptions};
+use sipp::{Context, EndpointRef, Operation, SippClient};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -25,7 +25,7 @@ use crate::metrics::{Metrics, OPERATIONS};
 use crate::phase::Phase;
 use crate::request_id;
 use crate::targets::Targets;
-use crate::wire::{self, ChatBody, EmbedBody, EmbedInput, QueryBody};
+use crate::wire::{self, ChatBody, EmbedBody, QueryBody};
 
 /// What the routes work with.
 pub struct Edge {
@@ -105,11 +105,9 @@ async fn query(
     request: Request,
 ) -> Result<Response, HttpError> {
     let (body, admitted) = edge.admit::<QueryBody>(exchange, request).await?;
-    let QueryBody { prompt, max_tokens, temperature, top_p, stop, stream, .. } = body;
-    let options = TextOptions { max_tokens, temperature, top_p, stop: stop.unwrap_or_default() };
-    let (endpoint, context) = (Some(admitted.endpoint.clone()), admitted.context());
-    let run = edge.client.query(QueryRequest { endpoint, prompt, options, context, ..Default::default() });
-    answer::text(run, admitted, stream.unwrap_or(false)).await
+    let stream = body.stream();
+    let run = edge.client.query(body.into_request(admitted.endpoint.clone(), admitted.context()));
+    answer::text(run, admitted, stream).await
 }
 
 async fn chat(
@@ -118,12 +116,9 @@ async fn chat(
     request: Request,
 ) -> Result<Response, HttpError> {
     let (body, admitted) = edge.admit::<ChatBody>(exchange, request).await?;
-    let ChatBody { messages, max_tokens, temperature, top_p, stop, stream, .. } = body;
-    let messages = messages.into_iter().map(Into::into).collect();
-    let options = TextOptions { max_tokens, temperature, top_p, stop: stop.unwrap_or_default() };
-    let (endpoint, context) = (Some(admitted.endpoint.clone()), admitted.context());
-    let run = edge.client.chat(ChatRequest { endpoint, messages, options, context, ..Default::default() });
-    answer::text(run, admitted, stream.unwrap_or(false)).await
+    let stream = body.stream();
+    let run = edge.client.chat(body.into_request(admitted.endpoint.clone(), admitted.context()));
+    answer::text(run, admitted, stream).await
 }
 
 async fn embed(
@@ -132,12 +127,8 @@ async fn embed(
     request: Request,
 ) -> Result<Response, HttpError> {
     let (body, admitted) = edge.admit::<EmbedBody>(exchange, request).await?;
-    let (inputs, single) = match body.input {
-        EmbedInput::One(text) => (vec![text], true),
-        EmbedInput::Many(texts) => (texts, false),
-    };
-    let (endpoint, context) = (Some(admitted.endpoint.clone()), admitted.context());
-    let run = edge.client.embed(EmbedRequest { endpoint, inputs, context, ..Default::default() });
+    let single = body.is_single();
+    let run = edge.client.embed(body.into_request(admitted.endpoint.clone(), admitted.context()));
     answer::vectors(run, admitted, single).await
 }
 
@@ -168,7 +159,7 @@ impl Admitted {
     /// Who asked, for everybody behind the gateway.
     fn context(&self) -> Context {
         let request_id = Some(self.exchange.request_id().to_owned());
-        Context { request_id, principal: self.exchange.caller(), deadline: None }
+        Context { request_id, principal: self.exchange.caller(), ..Context::default() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sipp::SippClient;
+use sipp::{Network, SippClient};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -44,10 +44,11 @@ pub async fn serve(config: &Config) -> Result<Ended, Error> {
     let (phase, seen_phase) = Phase::begin();
     let metrics = Arc::new(Metrics::new()?);
     let callers = Callers::from_environment(config).map_err(Error::Setting)?;
+    targets::check_secrets(config).map_err(Error::Setting)?;
     let public = bind(config, "public", config.settings.public_bind)?;
     let management = bind(config, "management", config.settings.management_bind)?;
 
-    let client = SippClient::new().map_err(Error::Client)?;
+    let client = SippClient::builder().network(network(config)).build().map_err(Error::Client)?;
     let watched = Management { phase: seen_phase.clone(), metrics: Arc::clone(&metrics), client: client.clone() };
     let closed = CancellationToken::new();
     let management = management.listen().map_err(system("listen"))?.serve(management::router(watched), closed.clone());
@@ -109,6 +110,14 @@ impl End {
             () = steps => Ended::InOrder,
             signal = signals.next() => Ended::AtOnce(signal),
         }
+    }
+}
+
+/// What targets may reach. A base URL that leads into the operator's own network has to be meant.
+fn network(config: &Config) -> Network {
+    match &config.settings.network.allow_private {
+        Some(allowed) => Network { allow_private: Some(allowed.clone()) },
+        None => Network::loopback(),
     }
 }
 

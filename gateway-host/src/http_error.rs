@@ -1,4 +1,4 @@
-//! Every failure of a request as HTTP: one status and one code each, always `{"error":{"code","message"}}`.
+//! Every failure of a request as HTTP: one status and one code each, always `{"error":{"code","message",…}}`.
 //!
 //! The tables stand in one place so that a caller can rely on them, and so that a new case of `sipp::Error` has to be
 //! decided here and nowhere else.
@@ -9,7 +9,7 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use sipp::{CancelReason, UpstreamFault, UpstreamPayload};
+use sipp::{CancelReason, PromptTooLongPayload, UpstreamFault, UpstreamPayload};
 
 /// A failure that a caller sees.
 #[derive(Debug)]
@@ -17,13 +17,33 @@ pub struct HttpError {
     status: StatusCode,
     code: ErrorCode,
     message: String,
-    /// Headers that the status asks for.
-    header: Option<(HeaderName, HeaderValue)>,
+    /// A header that the status asks for.
+    header: Option<(HeaderName, &'static str)>,
+    /// How long to wait before another attempt.
+    wait: Option<Duration>,
+    details: Option<Box<Details>>,
 }
 
 /// The `code` of an error body. It also stands in the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorCode(pub &'static str);
+
+/// What some errors have besides a code and a message.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Details {
+    PromptTooLong { prompt_tokens: u32, context_tokens: u32 },
+    Upstream { upstream: UpstreamDetails },
+}
+
+/// Who failed behind the gateway, in its own words.
+#[derive(Debug, Serialize)]
+struct UpstreamDetails {
+    provider: String,
+    status: Option<u16>,
+    code: Option<String>,
+    request_id: Option<String>,
+}
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -34,6 +54,10 @@ struct Body<'a> {
 struct Fault<'a> {
     code: &'static str,
     message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    #[serde(flatten)]
+    details: Option<&'a Details>,
 }
 
 /// How long a caller should wait before it repeats a request that met a full gateway.
@@ -41,18 +65,22 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 impl HttpError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code: ErrorCode(code), message: message.into(), header: None }
+        Self { status, code: ErrorCode(code), message: message.into(), header: None, wait: None, details: None }
     }
 
-    fn with_header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
-        self.header = Some((name, value.into()));
+    fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.header = Some((name, value));
         self
     }
 
-    fn retry_after(self, wait: Duration) -> Self {
-        // Whole seconds, rounded up, so that nobody comes back too early.
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        self.with_header(header::RETRY_AFTER, seconds.max(1))
+    fn retry_after(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait);
+        self
+    }
+
+    fn with(mut self, details: Details) -> Self {
+        self.details = Some(Box::new(details));
+        self
     }
 
     /// The code, for logs and for `error` events.
@@ -62,7 +90,9 @@ impl HttpError {
 
     /// The body, as it also stands in an `error` event.
     pub fn body(&self) -> impl Serialize + '_ {
-        Body { error: Fault { code: self.code.0, message: &self.message } }
+        let retry_after_ms = self.wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        let details = self.details.as_deref();
+        Body { error: Fault { code: self.code.0, message: &self.message, retry_after_ms, details } }
     }
 
     /// The body is not JSON, or not of the route's shape.
@@ -77,8 +107,7 @@ impl HttpError {
 
     /// The request carries no bearer token, or an unknown one.
     pub fn authentication(message: &str) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "authentication", message)
-            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+        Self::new(StatusCode::UNAUTHORIZED, "authentication", message).with_header(header::WWW_AUTHENTICATE, "Bearer")
     }
 
     /// The caller may not use the target.
@@ -99,8 +128,7 @@ impl HttpError {
     /// The route exists, but not for this method.
     pub fn method_not_allowed(allowed: &'static str) -> Self {
         let message = format!("this route only takes {allowed}");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
-            .with_header(header::ALLOW, HeaderValue::from_static(allowed))
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).with_header(header::ALLOW, allowed)
     }
 
     /// The body did not arrive in time.
@@ -157,12 +185,15 @@ impl From<sipp::Error> for HttpError {
         let message = error.to_string();
         match error {
             Error::InvalidRequest(_) | Error::Unsupported(_) => Self::invalid_request(message),
-            Error::PromptTooLong(_) => Self::new(StatusCode::BAD_REQUEST, "prompt_too_long", message),
+            Error::PromptTooLong(PromptTooLongPayload { prompt_tokens, context_tokens }) => {
+                Self::new(StatusCode::BAD_REQUEST, "prompt_too_long", message)
+                    .with(Details::PromptTooLong { prompt_tokens, context_tokens })
+            }
             Error::EndpointNotFound(id) => Self::unknown_target(&id),
             Error::Overloaded(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).retry_after(PATIENCE)
             }
-            Error::Upstream(upstream) => Self::upstream(&upstream),
+            Error::Upstream(upstream) => Self::upstream(upstream),
             Error::Cancelled(reason) => Self::cancelled(reason),
             Error::Closed => Self::draining(),
             Error::Model(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "execution", message),
@@ -177,39 +208,60 @@ impl From<sipp::Error> for HttpError {
 }
 
 impl HttpError {
-    /// An upstream's failure. Its own text reaches the caller only where it speaks about the caller's request: other
-    /// texts may name the gateway's account.
-    fn upstream(upstream: &UpstreamPayload) -> Self {
-        let UpstreamPayload { provider, message, .. } = upstream;
-        let wait = upstream.retry_after.map_or(PATIENCE, |wait| Duration::from_millis(wait.into()));
-        match upstream.fault {
-            UpstreamFault::InvalidRequest | UpstreamFault::UnsupportedFeature => {
-                Self::invalid_request(format!("{provider}: {message}"))
+    /// An upstream's failure.
+    ///
+    /// The status says what the caller can do about it. That the upstream does not know the gateway, or does not let it
+    /// in, is nothing that the caller's own 401 or 403 may stand for. The code tells every fault apart.
+    ///
+    /// The upstream's own text reaches the caller only where it speaks about the caller's request: other texts may name
+    /// the gateway's account.
+    fn upstream(upstream: UpstreamPayload) -> Self {
+        let UpstreamPayload { provider, message, .. } = &upstream;
+        let error = match upstream.fault {
+            UpstreamFault::InvalidRequest => {
+                let message = format!("{provider}: {message}");
+                Self::new(StatusCode::BAD_REQUEST, "upstream_invalid_request", message)
+            }
+            UpstreamFault::UnsupportedFeature => {
+                let message = format!("{provider}: {message}");
+                Self::new(StatusCode::BAD_REQUEST, "upstream_unsupported_feature", message)
             }
             UpstreamFault::RateLimited => {
                 let message = format!("{provider} takes no more requests for now");
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message).retry_after(wait)
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "upstream_rate_limited", message).retry_after(PATIENCE)
             }
             UpstreamFault::Overloaded => {
                 let message = format!("{provider} is overloaded");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).retry_after(wait)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "upstream_overloaded", message).retry_after(PATIENCE)
             }
             UpstreamFault::Timeout => {
                 let message = format!("{provider} did not answer in time");
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message)
             }
-            UpstreamFault::Authentication
-            | UpstreamFault::Authorization
-            | UpstreamFault::QuotaExceeded
-            | UpstreamFault::ModelNotFound
-            | UpstreamFault::Transport
-            | UpstreamFault::Protocol
-            | UpstreamFault::Provider => {
-                tracing::error!(?upstream, "an upstream failed");
-                let message = format!("{provider} could not answer for this gateway; its log has the cause");
-                Self::new(StatusCode::BAD_GATEWAY, "upstream", message)
+            UpstreamFault::QuotaExceeded => {
+                let message = format!("the account of this gateway at {provider} is used up");
+                Self::new(StatusCode::PAYMENT_REQUIRED, "upstream_quota_exceeded", message)
             }
-        }
+            UpstreamFault::Authentication => Self::bad_gateway("upstream_authentication", &upstream),
+            UpstreamFault::Authorization => Self::bad_gateway("upstream_authorization", &upstream),
+            UpstreamFault::ModelNotFound => Self::bad_gateway("upstream_model_not_found", &upstream),
+            UpstreamFault::Transport => Self::bad_gateway("upstream_transport", &upstream),
+            UpstreamFault::Protocol => Self::bad_gateway("upstream_protocol", &upstream),
+            UpstreamFault::Provider => Self::bad_gateway("upstream_provider", &upstream),
+        };
+        let error = match upstream.retry_after {
+            Some(wait) => error.retry_after(Duration::from_millis(wait.into())),
+            None => error,
+        };
+        let UpstreamPayload { provider, status, code, request_id, .. } = upstream;
+        error.with(Details::Upstream { upstream: UpstreamDetails { provider, status, code, request_id } })
+    }
+
+    /// A failure that only the gateway's operator can do something about, or nobody.
+    fn bad_gateway(code: &'static str, upstream: &UpstreamPayload) -> Self {
+        tracing::error!(?upstream, "an upstream failed");
+        let message = format!("{} could not answer for this gateway; its log has the cause", upstream.provider);
+        Self::new(StatusCode::BAD_GATEWAY, code, message)
     }
 }
 
@@ -217,7 +269,12 @@ impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
         if let Some((name, value)) = self.header {
-            response.headers_mut().insert(name, value);
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        if let Some(wait) = self.wait {
+            // Whole seconds, rounded up, so that nobody comes back too early.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.max(1).into());
         }
         response.extensions_mut().insert(self.code);
         response
@@ -227,7 +284,8 @@ impl IntoResponse for HttpError {
 #[cfg(test)]
 mod tests {
     use axum::body::to_bytes;
-    use sipp::{ModelFault, ModelPayload, Operation, PromptTooLongPayload, UnsupportedPayload};
+    use serde_json::json;
+    use sipp::{ModelFault, ModelPayload, Operation, UnsupportedPayload};
 
     use super::*;
 
@@ -261,18 +319,18 @@ mod tests {
             (Error::NoSupportedEndpoint(Operation::Query), 500, "internal", None),
             (Error::Overloaded("full".into()), 503, "overloaded", Some("1")),
             (Error::Closed, 503, "draining", Some("1")),
-            (upstream(UpstreamFault::InvalidRequest), 400, "invalidrequest", None),
-            (upstream(UpstreamFault::UnsupportedFeature), 400, "invalidrequest", None),
-            (upstream(UpstreamFault::RateLimited), 429, "rate_limited", Some("3")),
-            (upstream(UpstreamFault::Overloaded), 503, "overloaded", Some("3")),
-            (upstream(UpstreamFault::Timeout), 504, "upstream_timeout", None),
-            (upstream(UpstreamFault::Authentication), 502, "upstream", None),
-            (upstream(UpstreamFault::Authorization), 502, "upstream", None),
-            (upstream(UpstreamFault::QuotaExceeded), 502, "upstream", None),
-            (upstream(UpstreamFault::ModelNotFound), 502, "upstream", None),
-            (upstream(UpstreamFault::Transport), 502, "upstream", None),
-            (upstream(UpstreamFault::Protocol), 502, "upstream", None),
-            (upstream(UpstreamFault::Provider), 502, "upstream", None),
+            (upstream(UpstreamFault::InvalidRequest), 400, "upstream_invalid_request", Some("3")),
+            (upstream(UpstreamFault::UnsupportedFeature), 400, "upstream_unsupported_feature", Some("3")),
+            (upstream(UpstreamFault::RateLimited), 429, "upstream_rate_limited", Some("3")),
+            (upstream(UpstreamFault::Overloaded), 503, "upstream_overloaded", Some("3")),
+            (upstream(UpstreamFault::Timeout), 504, "upstream_timeout", Some("3")),
+            (upstream(UpstreamFault::QuotaExceeded), 402, "upstream_quota_exceeded", Some("3")),
+            (upstream(UpstreamFault::Authentication), 502, "upstream_authentication", Some("3")),
+            (upstream(UpstreamFault::Authorization), 502, "upstream_authorization", Some("3")),
+            (upstream(UpstreamFault::ModelNotFound), 502, "upstream_model_not_found", Some("3")),
+            (upstream(UpstreamFault::Transport), 502, "upstream_transport", Some("3")),
+            (upstream(UpstreamFault::Protocol), 502, "upstream_protocol", Some("3")),
+            (upstream(UpstreamFault::Provider), 502, "upstream_provider", Some("3")),
         ];
         for (error, status, code, retry_after) in table {
             let response = HttpError::from(error.clone()).into_response();
@@ -301,10 +359,25 @@ mod tests {
     }
 
     #[test]
+    fn upstreams_and_prompts_say_more() {
+        let error = |error: sipp::Error| serde_json::to_value(HttpError::from(error).body()).unwrap();
+        assert_eq!(
+            error(upstream(UpstreamFault::RateLimited)),
+            json!({"error": {
+                "code": "upstream_rate_limited", "message": "openai takes no more requests for now",
+                "retry_after_ms": 2500,
+                "upstream": {"provider": "openai", "status": 401, "code": null, "request_id": null},
+            }})
+        );
+        let too_long = error(sipp::Error::PromptTooLong(PromptTooLongPayload { prompt_tokens: 9, context_tokens: 8 }));
+        assert_eq!([&too_long["error"]["prompt_tokens"], &too_long["error"]["context_tokens"]], [9, 8]);
+    }
+
+    #[test]
     fn a_wait_is_rounded_up_to_seconds() {
         for (milliseconds, seconds) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2")] {
             let error = HttpError::admission().retry_after(Duration::from_millis(milliseconds));
-            assert_eq!(error.header.unwrap().1, seconds);
+            assert_eq!(error.into_response().headers()[header::RETRY_AFTER], seconds);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The Sipp gateway: the models of this machine over HTTP, in the first-party profile.
+//! The Sipp gateway: models over HTTP, of this machine and of providers, in the first-party profile.
 //!
 //! It is the same graph as an application that uses the `sipp` crate, with an HTTP edge in its place. What a request may
 //! say and what it means is the client component's to decide; the gateway adds who may ask, how much at once, and how
@@ -12,6 +12,7 @@ pub mod body;
 pub mod callers;
 pub mod config;
 pub mod edge;
+pub mod environment;
 pub mod error;
 pub mod exchange;
 pub mod gateway;

@@ -84,7 +84,8 @@ impl Metrics {
     /// A counter cannot be written as text.
     pub fn text(&self, engines: &[EngineEntry]) -> Result<Vec<u8>, prometheus::Error> {
         let mut families = self.registry.gather();
-        families.extend(of_engines(engines)?);
+        // Without local targets no engine counts, and a family without a series cannot be written.
+        families.extend(of_engines(engines)?.into_iter().filter(|family| !family.get_metric().is_empty()));
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
@@ -112,4 +113,15 @@ fn of_engines(engines: &[EngineEntry]) -> Result<Vec<MetricFamily>, prometheus::
         output.with_label_values(&[id]).inc_by(counters.output_tokens);
     }
     Ok([requests.collect(), ended.collect(), input.collect(), output.collect()].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_without_local_models_has_metrics_too() {
+        let text = String::from_utf8(Metrics::new().unwrap().text(&[]).unwrap()).unwrap();
+        assert!(text.contains("sipp_gateway_active_requests 0") && !text.contains("sipp_engine"), "{text}");
+    }
 }

@@ -4,9 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sipp::{Descriptor, EndpointRef, LocalDescriptor, SippClient};
+use serde_json::{Map, Value};
+use sipp::{
+    Authentication, Credential, Descriptor, EndpointRef, Extension, GatewayDescriptor, Header, HeaderCredential,
+    LocalDescriptor, ProviderDescriptor, Routes, Secret, SippClient, Timeouts,
+};
 
-use crate::config::{Config, Target, TargetKind};
+use crate::config::{Config, Problem, Proof, RoutesTable, Target, TargetKind, TimeoutsTable};
+use crate::environment;
 use crate::error::Error;
 use crate::http_error::HttpError;
 
@@ -14,7 +19,7 @@ use crate::http_error::HttpError;
 #[derive(Debug)]
 pub struct Targets(HashMap<String, EndpointRef>);
 
-/// Has the client component check every target's settings, and loads no model.
+/// Has the client component check every target's settings. It loads no model and reads no secret.
 ///
 /// # Errors
 /// The client does not start, or it refuses a setting.
@@ -23,7 +28,9 @@ pub async fn check(config: &Config) -> Result<(), Error> {
     let nothing: sipp::parts::Open = Arc::new(|_, _| Err(sipp::Error::Closed));
     let client = SippClient::with_parts(None, Some(nothing)).map_err(Error::Client)?;
     for (index, target) in config.settings.targets.iter().enumerate() {
-        if let Err(sipp::Error::InvalidRequest(message)) = client.add(&target.name, descriptor(config, target)).await {
+        // Nothing is opened, so the number never names a secret.
+        let descriptor = descriptor(config, target, |_| Credential::default());
+        if let Err(sipp::Error::InvalidRequest(message)) = client.add(&target.name, descriptor).await {
             let key = key_in(&message, index, config);
             return Err(Error::Setting(config.source.problem(&key, message)));
         }
@@ -31,26 +38,46 @@ pub async fn check(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
+/// Checks that the targets' secrets are there.
+///
+/// # Errors
+/// A variable is not set, or its value can be no secret.
+pub fn check_secrets(config: &Config) -> Result<(), Problem> {
+    for (index, target) in config.settings.targets.iter().enumerate() {
+        let (key, variable) = match target.proof() {
+            Proof::None => continue,
+            Proof::ApiKey(variable) => ("api_key_env", variable),
+            Proof::Bearer(variable) => ("token_env", variable),
+            Proof::Header(_, variable) => ("auth_header_env", variable),
+        };
+        environment::secret(variable)
+            .map_err(|message| config.source.problem(&format!("targets[{index}].{key}"), message))?;
+    }
+    Ok(())
+}
+
 /// The key that a refusal is about. The client and the engine begin a refusal with the name of the option.
 fn key_in(refusal: &str, target: usize, config: &Config) -> String {
     let name = refusal.split(|character: char| !character.is_ascii_alphanumeric() && character != '_').next();
-    let mut keys = ["placement", "context", "sampling"].into_iter().filter_map(|group| {
-        let key = format!("targets[{target}].runtime.{group}.{}", name?);
+    let places = ["", "runtime.placement.", "runtime.context.", "runtime.sampling."];
+    let mut keys = places.into_iter().filter_map(|place| {
+        let key = format!("targets[{target}].{place}{}", name?);
         config.source.names(&key).then_some(key)
     });
     keys.next().unwrap_or_else(|| format!("targets[{target}]"))
 }
 
 impl Targets {
-    /// Opens every target in the order of the file: loads its model.
+    /// Opens every target in the order of the file: loads its model, or makes ready to ask for it elsewhere.
     ///
     /// # Errors
-    /// A model cannot be loaded.
+    /// A target cannot be opened.
     pub async fn open(client: &SippClient, config: &Config) -> Result<Self, Error> {
         let mut endpoints = HashMap::new();
         for (index, target) in config.settings.targets.iter().enumerate() {
             let started = Instant::now();
-            let endpoint = client.add(&target.name, descriptor(config, target)).await.map_err(|error| {
+            let descriptor = descriptor(config, target, |variable| client.credential(Secret::env(variable)));
+            let endpoint = client.add(&target.name, descriptor).await.map_err(|error| {
                 let refusal = error.to_string();
                 let key = key_in(&refusal, index, config);
                 Error::Setting(config.source.problem(&key, format!("cannot open the target: {refusal}")))
@@ -70,13 +97,82 @@ impl Targets {
     }
 }
 
-fn descriptor(config: &Config, target: &Target) -> Descriptor {
+/// What the client opens for a target. `credential` names the secret of an environment variable.
+fn descriptor(config: &Config, target: &Target, credential: impl Fn(&str) -> Credential) -> Descriptor {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let of_provider = |provider: &str| provider_descriptor(config, target, provider, &credential);
     match target.kind {
-        TargetKind::Local => Descriptor::Local(LocalDescriptor {
-            model: config.model_path(target).display().to_string(),
-            placement: target.runtime.placement,
-            context: target.runtime.context,
-            sampling: target.runtime.sampling.clone(),
+        TargetKind::Local => {
+            let runtime = target.runtime.clone().unwrap_or_default();
+            Descriptor::Local(LocalDescriptor {
+                model: config.source.folder().join(text(&target.model)).display().to_string(),
+                placement: runtime.placement,
+                context: runtime.context,
+                sampling: runtime.sampling,
+            })
+        }
+        TargetKind::Gateway => Descriptor::Gateway(GatewayDescriptor {
+            routes: target.routes.as_ref().map(routes).unwrap_or_default(),
+            authentication: authentication(target, &credential),
+            headers: headers(target),
+            timeouts: timeouts(target.timeouts),
+            protocol_options: extensions(target.protocol_options.as_ref()),
+            retries: target.retries,
+            ..GatewayDescriptor::new(text(&target.target), text(&target.base_url))
         }),
+        TargetKind::Openai | TargetKind::OpenaiCompatible | TargetKind::Anthropic => of_provider(target.kind.word()),
+        TargetKind::Provider => of_provider(&text(&target.provider)),
     }
+}
+
+fn provider_descriptor(
+    config: &Config,
+    target: &Target,
+    provider: &str,
+    credential: &impl Fn(&str) -> Credential,
+) -> Descriptor {
+    let component = target.component.as_ref().map(|path| config.source.folder().join(path).display().to_string());
+    Descriptor::Provider(ProviderDescriptor {
+        component,
+        base_url: target.base_url.clone(),
+        authentication: authentication(target, credential),
+        version: target.version.clone(),
+        correlation_header: target.correlation_header.clone(),
+        headers: headers(target),
+        timeouts: timeouts(target.timeouts),
+        options: extensions(target.options.as_ref()),
+        retries: target.retries,
+        ..ProviderDescriptor::new(provider, target.model.clone().unwrap_or_default())
+    })
+}
+
+fn authentication(target: &Target, credential: &impl Fn(&str) -> Credential) -> Authentication {
+    match target.proof() {
+        Proof::None => Authentication::None,
+        Proof::ApiKey(variable) => Authentication::ApiKey(credential(variable)),
+        Proof::Bearer(variable) => Authentication::Bearer(credential(variable)),
+        Proof::Header(name, variable) => {
+            Authentication::Header(HeaderCredential { name: name.to_owned(), value: credential(variable) })
+        }
+    }
+}
+
+fn headers(target: &Target) -> Vec<Header> {
+    let headers = target.headers.iter().flatten();
+    headers.map(|(name, value)| Header { name: name.clone(), value: value.clone() }).collect()
+}
+
+fn timeouts(table: Option<TimeoutsTable>) -> Timeouts {
+    let TimeoutsTable { connect_ms, request_ms, idle_ms } = table.unwrap_or_default();
+    Timeouts { connect: connect_ms, request: request_ms, idle: idle_ms }
+}
+
+fn routes(table: &RoutesTable) -> Routes {
+    let RoutesTable { query, chat, embed } = table.clone();
+    Routes { query, chat, embed }
+}
+
+fn extensions(fields: Option<&Map<String, Value>>) -> Vec<Extension> {
+    let fields = fields.into_iter().flatten();
+    fields.map(|(name, value)| Extension { name: name.clone(), value: value.to_string() }).collect()
 }

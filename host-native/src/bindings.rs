@@ -2,7 +2,7 @@
 
 mod generated {
     wasmtime::component::bindgen!({
-        path: ["../wit/inference", "../wit/host", "../wit/client"],
+        path: ["../wit/wasi-clocks", "../wit/wasi-http", "../wit/inference", "../wit/host", "../wit/client"],
         world: "sipp:client/app",
         imports: { default: trappable },
         exports: { default: async | store },
@@ -10,7 +10,26 @@ mod generated {
     });
 }
 
+/// The world of adapters. Its words are the client's own types, so that nothing is copied between the two.
+pub(crate) mod adapter {
+    wasmtime::component::bindgen!({
+        path: ["../wit/wasi-clocks", "../wit/wasi-http", "../wit/inference"],
+        world: "sipp:inference/provider",
+        imports: { default: trappable },
+        exports: { default: async | store },
+        with: {
+            "sipp:inference/types": crate::bindings::types,
+            "wasi:http": wasmtime_wasi_http::p3::bindings::http,
+            "wasi:clocks": wasmtime_wasi_http::p3::bindings::clocks,
+        },
+    });
+
+    pub(crate) use exports::sipp::inference::adapter::Description;
+    pub(crate) use sipp::inference::{endpoint, log};
+}
+
 pub(crate) use generated::exports::sipp::client::client;
 pub(crate) use generated::sipp::host::endpoints;
-pub(crate) use generated::sipp::inference::types;
+#[expect(unreachable_pub, reason = "the adapters' bindings export it again")]
+pub use generated::sipp::inference::types;
 pub(crate) use generated::{App, AppPre};

@@ -27,6 +27,14 @@ pub(crate) fn channel() -> (Feeder, Tokens, Ending) {
 /// How an answer ended. An error here means that its producer vanished.
 pub(crate) type Ending = oneshot::Receiver<Result<Outcome, Error>>;
 
+/// An ending that is known.
+pub(crate) fn ended(ending: Result<Outcome, Error>) -> Ending {
+    let (sender, receiver) = oneshot::channel();
+    // The receiver is at hand.
+    let _ = sender.send(ending);
+    receiver
+}
+
 /// Stops a producer; called at most once.
 type Stop = Box<dyn FnOnce() + Send>;
 
@@ -113,11 +121,12 @@ impl Feeder {
         state.unread += size(&batch.delta);
         match (state.batches.back_mut(), batch) {
             (
-                Some(TokenBatch { delta: Delta::Text(last), tokens: last_tokens, .. }),
-                TokenBatch { delta: Delta::Text(text), tokens, .. },
+                Some(TokenBatch { delta: Delta::Text(last), tokens: last_tokens, logprobs: last_logprobs, .. }),
+                TokenBatch { delta: Delta::Text(text), tokens, mut logprobs, .. },
             ) => {
                 last.push_str(&text);
                 *last_tokens = last_tokens.saturating_add(tokens);
+                last_logprobs.append(&mut logprobs);
             }
             (_, batch) => state.batches.push_back(batch),
         }
@@ -174,6 +183,19 @@ pub(crate) struct Tokens {
 impl Tokens {
     pub(crate) fn canceller(&self) -> Canceller {
         Canceller { shared: self.shared.clone() }
+    }
+
+    /// Waits for the first batch. False when there is none.
+    pub(crate) async fn begun(&mut self) -> bool {
+        std::future::poll_fn(|context| {
+            let mut state = self.shared.state();
+            if !state.batches.is_empty() || state.closed {
+                return Poll::Ready(!state.batches.is_empty());
+            }
+            state.reader = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -277,7 +299,8 @@ impl WeakCanceller {
 
 fn size(delta: &Delta) -> usize {
     match delta {
-        Delta::Text(text) | Delta::Reasoning(text) => text.len(),
+        Delta::Text(text) => text.len(),
+        Delta::Reasoning(reasoning) => reasoning.text.len() + reasoning.signature.as_ref().map_or(0, String::len),
         Delta::ToolCall(call) => call.arguments.len() + call.name.len(),
     }
 }
@@ -289,7 +312,7 @@ mod tests {
     use super::*;
 
     fn batch(text: &str, sequence: u32) -> TokenBatch {
-        TokenBatch { delta: Delta::Text(text.to_owned()), sequence, tokens: 1 }
+        TokenBatch { delta: Delta::Text(text.to_owned()), sequence, tokens: 1, logprobs: Vec::new() }
     }
 
     fn read(tokens: &mut Tokens) -> Poll<Option<(String, u32, u32)>> {

@@ -14,12 +14,16 @@ use wasmtime::component::{Component, Linker};
 
 use crate::Error;
 use crate::bindings::client::{ChatRequest, EmbedRequest, EndpointEntry, EndpointRef, QueryRequest};
-use crate::bindings::endpoints::Descriptor;
+use crate::bindings::endpoints::{Credential, Descriptor};
 use crate::bindings::types::CancelReason;
 use crate::bindings::{App, AppPre};
 use crate::channel::WeakCanceller;
+use crate::local::Local;
+use crate::network::Network;
+use crate::provider;
 use crate::run::{EmbedRun, TextRun};
-use crate::sandbox::{self, Limits};
+use crate::sandbox::{self, Builtin, Limits};
+use crate::secret::{Secret, Vault};
 use crate::switchboard::{Answerer, Open, Progress, Switchboard, Watch, lock};
 use crate::worker::{self, Command};
 
@@ -33,6 +37,7 @@ pub struct SippClient {
 }
 
 pub(crate) struct Inner {
+    vault: Arc<Vault>,
     commands: mpsc::UnboundedSender<Command>,
     /// Why the component ended, once it did.
     fate: Arc<OnceLock<Error>>,
@@ -84,7 +89,13 @@ impl SippClient {
     ///
     /// [`Error::Internal`] when this machine cannot run components, or start a thread.
     pub fn new() -> Result<Self, Error> {
-        Self::with(sandbox::client()?.clone(), crate::local::opener())
+        Self::builder().build()
+    }
+
+    /// A client with settings of its own.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
     }
 
     /// A client whose component and endpoints are somebody's own: for measurements and for tests of the host.
@@ -98,12 +109,14 @@ impl SippClient {
     pub fn with_parts(component: Option<&[u8]>, open: Option<Open>) -> Result<Self, Error> {
         let component = match component {
             Some(bytes) => Component::new(sandbox::engine()?, bytes).map_err(internal)?,
-            None => sandbox::client()?.clone(),
+            None => sandbox::builtin(Builtin::Client)?.clone(),
         };
-        Self::with(component, open.unwrap_or_else(crate::local::opener))
+        let vault = Arc::new(Vault::default());
+        let open = open.unwrap_or_else(|| opener(vault.clone(), Arc::default()));
+        Self::with(component, open, vault)
     }
 
-    fn with(component: Component, open: Open) -> Result<Self, Error> {
+    fn with(component: Component, open: Open, vault: Arc<Vault>) -> Result<Self, Error> {
         let app = link(&component)?;
         let (commands, inbox) = mpsc::unbounded_channel();
         let fate = Arc::new(OnceLock::new());
@@ -124,7 +137,18 @@ impl SippClient {
             .name("sipp-client".to_owned())
             .spawn(run)
             .map_err(|error| Error::Internal(format!("cannot start a thread: {error}")))?;
-        Ok(Self { inner: Arc::new(Inner { commands, fate, watch, running: Mutex::default() }) })
+        Ok(Self { inner: Arc::new(Inner { vault, commands, fate, watch, running: Mutex::default() }) })
+    }
+
+    /// Keeps a secret for descriptors of this client, which name it by the number that is returned.
+    #[must_use = "the number is the only name of the secret"]
+    pub fn credential(&self, secret: Secret) -> Credential {
+        self.inner.vault.keep(secret)
+    }
+
+    /// Gives a secret up. Endpoints that were opened with it keep it until they are gone.
+    pub fn forget(&self, credential: Credential) {
+        self.inner.vault.forget(credential);
     }
 
     /// Opens an endpoint and gives it an id.
@@ -226,6 +250,42 @@ impl SippClient {
         };
         watched.into_iter().filter_map(entry).collect()
     }
+}
+
+/// Settings of a client.
+#[derive(Debug, Clone, Default)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    network: Network,
+}
+
+impl Builder {
+    /// Which addresses the client's endpoints may reach.
+    pub fn network(self, network: Network) -> Self {
+        Self { network }
+    }
+
+    /// The client.
+    ///
+    /// # Errors
+    ///
+    /// As [`SippClient::new`].
+    pub fn build(self) -> Result<SippClient, Error> {
+        let vault = Arc::new(Vault::default());
+        let open = opener(vault.clone(), Arc::new(self.network));
+        SippClient::with(sandbox::builtin(Builtin::Client)?.clone(), open, vault)
+    }
+}
+
+/// The fork: from what a descriptor says to who answers.
+fn opener(vault: Arc<Vault>, network: Arc<Network>) -> Open {
+    Arc::new(move |descriptor, progress| {
+        Ok(match descriptor {
+            Descriptor::Local(descriptor) => Arc::new(Local::load(descriptor, progress)?),
+            Descriptor::Gateway(descriptor) => Arc::new(provider::open_gateway(descriptor, &vault, &network)?),
+            Descriptor::Provider(descriptor) => Arc::new(provider::open_provider(descriptor, &vault, &network)?),
+        })
+    })
 }
 
 impl std::fmt::Debug for SippClient {

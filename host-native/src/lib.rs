@@ -30,9 +30,13 @@ mod channel;
 mod client;
 mod error;
 mod local;
+mod network;
+mod pipe;
+mod provider;
 mod request;
 mod run;
 mod sandbox;
+mod secret;
 mod switchboard;
 mod tuning;
 mod worker;
@@ -45,14 +49,16 @@ pub use bindings::endpoints::{
     GpuLayers, Header, HeaderCredential, LocalDescriptor, Placement, ProviderDescriptor, Routes, Support, Timeouts,
 };
 pub use bindings::types::{
-    CacheSource, CancelReason, Context, Delta, Embedding, Extension, FinishReason, LocalOptions, LogitBias, Media,
-    MediaSource, Message, Metadata, ModelFault, ModelPayload, Operation, Part, Pooling, PromptTooLongPayload, Role,
-    SamplerStage, Sampling, Stats, TextOptions, TokenBatch, ToolCall, ToolResult, UnsupportedPayload, UpstreamFault,
-    UpstreamPayload, Usage,
+    Alternative, CacheSource, CancelReason, Context, Delta, Embedding, Extension, FinishReason, JsonSchemaFormat,
+    LocalOptions, LogitBias, Media, MediaSource, Message, Metadata, ModelFault, ModelPayload, Operation, Part, Pooling,
+    PromptTooLongPayload, Reasoning, ResponseFormat, Role, SamplerStage, Sampling, Stats, TextOptions, TokenBatch,
+    TokenLogprob, Tool, ToolCall, ToolChoice, ToolResult, UnsupportedPayload, UpstreamFault, UpstreamPayload, Usage,
 };
-pub use client::{EngineEntry, SippClient};
+pub use client::{Builder, EngineEntry, SippClient};
 pub use error::Error;
+pub use network::{IpNet, Network};
 pub use run::{EmbedResponse, EmbedRun, TextResponse, TextRun, TokenStream};
+pub use secret::Secret;
 
 /// The engine's own account of a model, for programs that show it.
 pub mod engine {
@@ -66,5 +72,5 @@ pub mod engine {
 pub mod parts {
     pub use crate::bindings::types::{EmbedRequest, Input, Outcome, Request};
     pub use crate::channel::Feeder;
-    pub use crate::switchboard::{Answerer, Open, Progress};
+    pub use crate::switchboard::{Answer, Answerer, Answering, Open, Progress};
 }

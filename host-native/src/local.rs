@@ -1,5 +1,6 @@
 //! Local models: an engine of this process as an answerer, and its words in the contract's.
 
+use std::future::ready;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,39 +9,22 @@ use engine_sys as engine;
 use tokio::sync::oneshot;
 
 use crate::Error;
-use crate::bindings::endpoints::{self, Capabilities, Descriptor, LocalDescriptor, Support};
+use crate::bindings::endpoints::{self, Capabilities, LocalDescriptor, Support};
 use crate::bindings::types::{
     self, CacheSource, CancelReason, Context, Delta, EmbedRequest, Embedding, FinishReason, Input, LocalOptions,
-    Message, Metadata, ModelFault, ModelPayload, Operation, Outcome, Part, PromptTooLongPayload, Request, Role, Stats,
-    TokenBatch, UnsupportedPayload, Usage,
+    Message, Metadata, ModelFault, ModelPayload, Operation, Outcome, Part, PromptTooLongPayload, Request,
+    ResponseFormat, Role, Stats, TextOptions, TokenBatch, UnsupportedPayload, Usage,
 };
 use crate::channel::Feeder;
-use crate::switchboard::{Answerer, Open, Progress};
-
-/// Opens descriptors on this host.
-pub(crate) fn opener() -> Open {
-    Arc::new(open)
-}
-
-fn open(descriptor: Descriptor, progress: Progress) -> Result<Arc<dyn Answerer>, Error> {
-    match descriptor {
-        Descriptor::Local(descriptor) => Ok(Arc::new(Local::load(descriptor, progress)?)),
-        Descriptor::Gateway(_) => Err(no_adapter("gateway")),
-        Descriptor::Provider(_) => Err(no_adapter("provider")),
-    }
-}
-
-fn no_adapter(kind: &str) -> Error {
-    Error::InvalidRequest(format!("this version has no adapter for {kind} endpoints; add a local endpoint"))
-}
+use crate::switchboard::{Answer, Answerer, Answering, Progress};
 
 /// A loaded model.
-struct Local {
+pub(crate) struct Local {
     engine: engine::Engine,
 }
 
 impl Local {
-    fn load(descriptor: LocalDescriptor, progress: Progress) -> Result<Self, Error> {
+    pub(crate) fn load(descriptor: LocalDescriptor, progress: Progress) -> Result<Self, Error> {
         let config = engine::ModelConfig {
             path: descriptor.model.into(),
             placement: placement(&descriptor.placement),
@@ -63,7 +47,36 @@ impl Answerer for Local {
         }
     }
 
-    fn generate(&self, request: Request, feeder: Feeder) -> Result<(), Error> {
+    fn generate(self: Arc<Self>, request: Request) -> Answering<Answer> {
+        Box::pin(ready(self.begin(request)))
+    }
+
+    fn embed(self: Arc<Self>, request: EmbedRequest) -> Answering<Embedding> {
+        let (done, embedded) = oneshot::channel();
+        let begun = self.begin_embed(request, done);
+        Box::pin(async move {
+            let _cancelled_with_this = CancelOnDrop(begun?);
+            embedded.await.unwrap_or_else(|_| Err(Error::Internal("the endpoint went away".to_owned())))
+        })
+    }
+
+    fn engine(&self) -> Option<&engine::Engine> {
+        Some(&self.engine)
+    }
+}
+
+/// Cancels what nobody waits for any more.
+struct CancelOnDrop(engine::Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Local {
+    fn begin(&self, request: Request) -> Result<Answer, Error> {
+        let (feeder, answer) = Answer::new();
         let Request { input, options, local, extensions: _, context } = request;
         let operation = match &input {
             Input::Prompt(_) => Operation::Query,
@@ -71,6 +84,8 @@ impl Answerer for Local {
         };
         let local = local.unwrap_or_default();
         refuse_media(&local, operation)?;
+        let json_schema = schema(&options, &local)?;
+        refuse_foreign(&options, operation)?;
         let request = engine::TextRequest {
             input: engine_input(input)?,
             max_tokens: options.max_tokens,
@@ -79,16 +94,20 @@ impl Answerer for Local {
             stop: options.stop,
             sampling: local.sampling.map(sampling).unwrap_or_default(),
             grammar: local.grammar,
-            json_schema: local.json_schema,
+            json_schema,
         };
         let canceller = feeder.canceller();
         let listener = Box::new(Relay { feeder, operation, context, _engine: self.engine.clone() });
         let cancel = self.engine.generate(request, listener).map_err(|error| convert(error, operation))?;
         canceller.on_cancel(move || cancel.cancel());
-        Ok(())
+        Ok(answer)
     }
 
-    fn embed(&self, request: EmbedRequest, done: oneshot::Sender<Result<Embedding, Error>>) -> Result<(), Error> {
+    fn begin_embed(
+        &self,
+        request: EmbedRequest,
+        done: oneshot::Sender<Result<Embedding, Error>>,
+    ) -> Result<engine::Cancel, Error> {
         let EmbedRequest { inputs, normalize, context, .. } = request;
         let engine = self.engine.clone();
         let answer = move |result: Result<engine::Embedding, engine::Error>| {
@@ -100,13 +119,34 @@ impl Answerer for Local {
         };
         self.engine
             .embed(engine::EmbedRequest { inputs, normalize }, Box::new(answer))
-            .map(drop)
             .map_err(|error| convert(error, Operation::Embed))
     }
+}
 
-    fn engine(&self) -> Option<&engine::Engine> {
-        Some(&self.engine)
+/// The schema that the text must match, from either place where a request can say it.
+fn schema(options: &TextOptions, local: &LocalOptions) -> Result<Option<String>, Error> {
+    let wanted = match &options.response_format {
+        None | Some(ResponseFormat::Text) => return Ok(local.json_schema.clone()),
+        Some(ResponseFormat::JsonObject) => "{\"type\":\"object\"}",
+        Some(ResponseFormat::JsonSchema(format)) => &format.schema,
+    };
+    if local.json_schema.is_some() || local.grammar.is_some() {
+        let text = "response_format excludes grammar and json_schema; give one of them";
+        return Err(Error::InvalidRequest(text.to_owned()));
     }
+    Ok(Some(wanted.to_owned()))
+}
+
+/// Refuses what local models cannot do yet.
+fn refuse_foreign(options: &TextOptions, operation: Operation) -> Result<(), Error> {
+    let reason = if !options.tools.is_empty() {
+        "local models take no tools in this version"
+    } else if options.logprobs.is_some() {
+        "local models tell no logprobs in this version"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Unsupported(UnsupportedPayload { operation, endpoint: None, reason: reason.to_owned() }))
 }
 
 /// Carries what the engine says to the answer's reader.
@@ -121,7 +161,7 @@ struct Relay {
 impl engine::Listener for Relay {
     fn tokens(&mut self, batch: engine::TokenBatch) -> ControlFlow<()> {
         let engine::TokenBatch { text, sequence, tokens } = batch;
-        let wanted = self.feeder.push(TokenBatch { delta: Delta::Text(text), sequence, tokens });
+        let wanted = self.feeder.push(TokenBatch { delta: Delta::Text(text), sequence, tokens, logprobs: Vec::new() });
         if wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 
@@ -143,6 +183,8 @@ fn from_outcome(outcome: engine::Outcome, context: Context) -> Outcome {
             input_tokens: Some(outcome.input_tokens),
             output_tokens: Some(outcome.output_tokens),
             cached_tokens: None,
+            cache_write_tokens: None,
+            reasoning_tokens: None,
         }),
         stats: Some(stats(outcome.stats)),
         metadata: metadata(context),
@@ -160,7 +202,13 @@ fn from_embedding(embedding: engine::Embedding, context: Context) -> Embedding {
             engine::Pooling::Rank => types::Pooling::Rank,
         }),
         normalized: Some(embedding.normalized),
-        usage: Some(Usage { input_tokens: Some(embedding.input_tokens), output_tokens: None, cached_tokens: None }),
+        usage: Some(Usage {
+            input_tokens: Some(embedding.input_tokens),
+            output_tokens: None,
+            cached_tokens: None,
+            cache_write_tokens: None,
+            reasoning_tokens: None,
+        }),
         stats: Some(stats(embedding.stats)),
         metadata: metadata(context),
     }
@@ -179,7 +227,7 @@ fn stats(stats: engine::Stats) -> Stats {
 }
 
 fn metadata(context: Context) -> Metadata {
-    Metadata { request_id: context.request_id, upstream_request_id: None, upstream_response_id: None }
+    Metadata { request_id: context.request_id, upstream_request_id: None, upstream_response_id: None, retries: 0 }
 }
 
 /// The one place where an engine's error becomes the client's.

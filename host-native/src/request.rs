@@ -5,7 +5,10 @@
 use std::path::Path;
 
 use crate::bindings::client::{ChatRequest, EmbedRequest, EndpointRef, Kind, LocalEmbedOptions, QueryRequest};
-use crate::bindings::endpoints::{ContextOptions, Descriptor, LocalDescriptor, Placement, Routes, Timeouts};
+use crate::bindings::endpoints::{
+    Authentication, ContextOptions, Descriptor, GatewayDescriptor, LocalDescriptor, Placement, ProviderDescriptor, Routes,
+    Timeouts,
+};
 use crate::bindings::types::{Context, LocalOptions, Message, Part, Role, Sampling, TextOptions};
 
 impl Message {
@@ -84,6 +87,55 @@ impl LocalDescriptor {
     }
 }
 
+impl ProviderDescriptor {
+    /// A model at a provider, without a credential.
+    #[must_use]
+    pub fn new(provider: impl Into<String>, model: impl Into<String>) -> Self {
+        Self {
+            provider: provider.into(),
+            component: None,
+            model: model.into(),
+            base_url: None,
+            authentication: Authentication::None,
+            version: None,
+            correlation_header: None,
+            headers: Vec::new(),
+            timeouts: Timeouts::default(),
+            options: Vec::new(),
+            retries: None,
+        }
+    }
+}
+
+impl GatewayDescriptor {
+    /// A target of a gateway, without a credential.
+    #[must_use]
+    pub fn new(target: impl Into<String>, base_url: impl Into<String>) -> Self {
+        Self {
+            target: target.into(),
+            base_url: base_url.into(),
+            routes: Routes::default(),
+            authentication: Authentication::None,
+            headers: Vec::new(),
+            timeouts: Timeouts::default(),
+            protocol_options: Vec::new(),
+            retries: None,
+        }
+    }
+}
+
+impl From<ProviderDescriptor> for Descriptor {
+    fn from(descriptor: ProviderDescriptor) -> Self {
+        Self::Provider(descriptor)
+    }
+}
+
+impl From<GatewayDescriptor> for Descriptor {
+    fn from(descriptor: GatewayDescriptor) -> Self {
+        Self::Gateway(descriptor)
+    }
+}
+
 impl From<LocalDescriptor> for Descriptor {
     fn from(descriptor: LocalDescriptor) -> Self {
         Self::Local(descriptor)
@@ -150,7 +202,17 @@ impl Default for LocalEmbedOptions {
 
 impl Default for TextOptions {
     fn default() -> Self {
-        Self { max_tokens: None, temperature: None, top_p: None, stop: Vec::new() }
+        Self {
+            max_tokens: None,
+            temperature: None,
+            top_p: None,
+            stop: Vec::new(),
+            stream: None,
+            tools: Vec::new(),
+            tool_choice: None,
+            response_format: None,
+            logprobs: None,
+        }
     }
 }
 
@@ -162,7 +224,7 @@ impl Default for LocalOptions {
 
 impl Default for Context {
     fn default() -> Self {
-        Self { request_id: None, principal: None, deadline: None }
+        Self { request_id: None, principal: None, deadline: None, call: None }
     }
 }
 

@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use crate::Error;
 use crate::bindings::client::{EmbedAnswer, EmbedRequest, EndpointRef};
 use crate::bindings::types::{
-    CancelReason, Delta, Embedding, FinishReason, Metadata, Outcome, Stats, TokenBatch, ToolCall, Usage,
+    CancelReason, Delta, Embedding, FinishReason, Message, Metadata, Outcome, Part, Reasoning, Role, Stats, TokenBatch,
+    TokenLogprob, ToolCall, Usage,
 };
 use crate::channel::{Canceller, Ending, Tokens};
 use crate::client::Inner;
@@ -34,6 +35,10 @@ pub struct TextResponse {
     pub reasoning: String,
     /// Tools that the model wants called.
     pub tool_calls: Vec<ToolCall>,
+    /// All of these in their order: the message of the assistant, to go on with the conversation.
+    pub message: Message,
+    /// How likely each token of the text was, when `logprobs` was asked for.
+    pub logprobs: Vec<TokenLogprob>,
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// Why it was cancelled, if it was; `text` is what had been produced.
@@ -61,9 +66,10 @@ enum State {
 
 #[derive(Default)]
 struct Answer {
-    text: String,
-    reasoning: String,
-    tool_calls: Vec<ToolCall>,
+    content: Vec<Part>,
+    logprobs: Vec<TokenLogprob>,
+    /// Bytes of `content`, about.
+    size: usize,
 }
 
 impl TextRun {
@@ -137,7 +143,7 @@ impl TextRun {
         let State::Running { tokens, .. } = &mut self.state else { return Poll::Ready(None) };
         let batch = ready!(Pin::new(tokens).poll_next(context));
         if let Some(batch) = &batch
-            && let Err(error) = self.answer.add(&batch.delta)
+            && let Err(error) = self.answer.add(batch)
         {
             self.state = State::Failed(error);
             return Poll::Ready(None);
@@ -167,22 +173,66 @@ impl TextRun {
 }
 
 impl Answer {
-    fn add(&mut self, delta: &Delta) -> Result<(), Error> {
-        match delta {
-            Delta::Text(text) => self.text.push_str(text),
-            Delta::Reasoning(text) => self.reasoning.push_str(text),
-            Delta::ToolCall(call) => self.tool_calls.push(call.clone()),
+    fn add(&mut self, batch: &TokenBatch) -> Result<(), Error> {
+        self.size += size_of::<Part>();
+        match (&batch.delta, self.content.last_mut()) {
+            (Delta::Text(text), Some(Part::Text(last))) => {
+                self.size += text.len();
+                last.push_str(text);
+            }
+            (Delta::Text(text), _) => {
+                self.size += text.len();
+                self.content.push(Part::Text(text.clone()));
+            }
+            (Delta::Reasoning(more), Some(Part::Reasoning(last))) if last.signature.is_none() => {
+                self.size += more.text.len();
+                last.text.push_str(&more.text);
+                last.signature.clone_from(&more.signature);
+            }
+            (Delta::Reasoning(reasoning), _) => {
+                self.size += reasoning.text.len();
+                self.content.push(Part::Reasoning(reasoning.clone()));
+            }
+            (Delta::ToolCall(call), _) => {
+                self.size += call.arguments.len();
+                self.content.push(Part::ToolCall(call.clone()));
+            }
         }
-        if self.text.len() + self.reasoning.len() > LARGEST || self.tool_calls.len() > LARGEST / size_of::<ToolCall>() {
+        self.logprobs.extend_from_slice(&batch.logprobs);
+        if self.size > LARGEST {
             return Err(Error::Internal(format!("the answer is longer than {} MiB", LARGEST >> 20)));
         }
         Ok(())
     }
 
     fn complete(self, endpoint: EndpointRef, outcome: Outcome, cancelled: Option<CancelReason>) -> TextResponse {
-        let Self { text, reasoning, tool_calls } = self;
-        let Outcome { finish, usage, stats, metadata } = outcome;
-        TextResponse { endpoint, text, reasoning, tool_calls, finish_reason: finish, cancelled, usage, stats, metadata }
+        let Self { mut content, logprobs, size: _ } = self;
+        content.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
+        let (mut text, mut reasoning, mut tool_calls) = (String::new(), String::new(), Vec::new());
+        for part in &content {
+            match part {
+                Part::Text(more) => text.push_str(more),
+                Part::Reasoning(Reasoning { text: more, .. }) => reasoning.push_str(more),
+                Part::ToolCall(call) => tool_calls.push(call.clone()),
+                // No answer holds these.
+                Part::Media(_) | Part::ToolResult(_) => {}
+            }
+        }
+        let message = Message { role: Role::Assistant, content };
+        let Outcome { finish: finish_reason, usage, stats, metadata } = outcome;
+        TextResponse {
+            endpoint,
+            text,
+            reasoning,
+            tool_calls,
+            message,
+            logprobs,
+            finish_reason,
+            cancelled,
+            usage,
+            stats,
+            metadata,
+        }
     }
 }
 
@@ -196,7 +246,7 @@ impl Future for TextRun {
 
 impl std::fmt::Debug for TextRun {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("TextRun").field("text", &self.answer.text).finish_non_exhaustive()
+        formatter.debug_struct("TextRun").field("content", &self.answer.content).finish_non_exhaustive()
     }
 }
 
@@ -232,7 +282,7 @@ pub struct EmbedRun {
 impl EmbedRun {
     pub(crate) fn start(client: Arc<Inner>, request: EmbedRequest) -> Self {
         let (reply, answer) = oneshot::channel();
-        client.send(Command::Embed { request, reply });
+        client.send(Command::Embed { request, asked: Asked::now(), reply });
         Self { client, answer }
     }
 }

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use wasmtime::component::Component;
-use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime::{Cache, CacheConfig, Engine, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 
 use crate::Error;
 use crate::tuning;
@@ -23,17 +23,54 @@ const EPOCH: Duration = Duration::from_millis(50);
 /// Epochs that a guest may compute without giving the host its turn: 2 seconds.
 const PATIENCE: u64 = 40;
 
-static CLIENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/client.cwasm"));
+/// The components that this library carries, compiled when it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Builtin {
+    Client,
+    OpenAi,
+    Anthropic,
+    Gateway,
+}
+
+impl Builtin {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::OpenAi => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    const fn compiled(self) -> &'static [u8] {
+        match self {
+            Self::Client => include_bytes!(concat!(env!("OUT_DIR"), "/client.cwasm")),
+            Self::OpenAi => include_bytes!(concat!(env!("OUT_DIR"), "/openai.cwasm")),
+            Self::Anthropic => include_bytes!(concat!(env!("OUT_DIR"), "/anthropic.cwasm")),
+            Self::Gateway => include_bytes!(concat!(env!("OUT_DIR"), "/gateway.cwasm")),
+        }
+    }
+}
 
 /// The engine of this process. It is made at first use, and lives as long as the process.
 pub(crate) fn engine() -> Result<&'static Engine, Error> {
     static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
     let engine = ENGINE.get_or_init(|| {
-        let engine = Engine::new(&tuning::config()).map_err(|error| format!("cannot run components: {error:#}"))?;
+        let mut config = tuning::config();
+        config.cache(cache());
+        let engine = Engine::new(&config).map_err(|error| format!("cannot run components: {error:#}"))?;
         count_epochs(&engine).map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(engine)
     });
     engine.as_ref().map_err(|message| Error::Internal(message.clone()))
+}
+
+/// Where compiled components of others are kept for the next process: the user's cache folder. A machine may have none
+/// that can be written; components are compiled anew for each process there.
+fn cache() -> Option<Cache> {
+    Cache::new(CacheConfig::new())
+        .inspect_err(|error| tracing::warn!("compiled components cannot be kept: {error:#}"))
+        .ok()
 }
 
 fn count_epochs(engine: &Engine) -> std::io::Result<()> {
@@ -48,21 +85,23 @@ fn count_epochs(engine: &Engine) -> std::io::Result<()> {
     thread::Builder::new().name("sipp-epochs".to_owned()).spawn(clock).map(drop)
 }
 
-/// The client component, compiled when this library was.
-pub(crate) fn client() -> Result<&'static Component, Error> {
-    static COMPONENT: OnceLock<Result<Component, String>> = OnceLock::new();
+/// A component of this library, loaded at its first use.
+pub(crate) fn builtin(builtin: Builtin) -> Result<&'static Component, Error> {
+    static LOADED: [OnceLock<Result<Component, String>>; 4] = [const { OnceLock::new() }; 4];
     let engine = engine()?;
-    let component = COMPONENT.get_or_init(|| precompiled(engine).map_err(|error| format!("{error:#}")));
-    component.as_ref().map_err(|message| Error::Internal(format!("cannot load the client component: {message}")))
+    let loaded = LOADED.get(builtin as usize).ok_or_else(|| Error::Internal("a component is not known".to_owned()))?;
+    let component = loaded.get_or_init(|| precompiled(engine, builtin).map_err(|error| format!("{error:#}")));
+    let name = builtin.name();
+    component.as_ref().map_err(|message| Error::Internal(format!("cannot load the component {name}: {message}")))
 }
 
 #[expect(
     unsafe_code,
     reason = "loading compiled code cannot be checked; this code comes from this crate's build script"
 )]
-fn precompiled(engine: &Engine) -> wasmtime::Result<Component> {
+fn precompiled(engine: &Engine, builtin: Builtin) -> wasmtime::Result<Component> {
     // SAFETY: the bytes are what `precompile_component` returned in build.rs, and are constant in this program.
-    unsafe { Component::deserialize(engine, CLIENT) }
+    unsafe { Component::deserialize(engine, builtin.compiled()) }
 }
 
 /// Limits of one store.

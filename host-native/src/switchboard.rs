@@ -5,13 +5,14 @@
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
-use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{
     Accessor, Destination, FutureReader, HasData, Resource, ResourceTable, StreamProducer, StreamReader, StreamResult,
@@ -19,34 +20,45 @@ use wasmtime::component::{
 
 use crate::Error;
 use crate::bindings::endpoints::{self, Capabilities, Descriptor};
-use crate::bindings::types::{self, EmbedRequest, Embedding, Generation, Request, TokenBatch};
-use crate::channel::{self, Feeder, Tokens};
+use crate::bindings::types::{self, CancelReason, EmbedRequest, Embedding, Generation, Request, TokenBatch};
+use crate::channel::{self, Ending, Feeder, Tokens};
 use crate::sandbox::Limits;
 
 /// What answers behind an endpoint.
 ///
-/// Methods return at once; answers come through what is handed in.
+/// A failure before the first token is an error of `generate`, a later one the answer's ending. To drop what a method
+/// returned is to cancel it.
 pub trait Answerer: Send + Sync {
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// Answers a request for text through `feeder`.
-    ///
-    /// # Errors
-    ///
-    /// When the request is refused; nothing was fed then.
-    fn generate(&self, request: Request, feeder: Feeder) -> Result<(), Error>;
+    /// Answers a request for text.
+    fn generate(self: Arc<Self>, request: Request) -> Answering<Answer>;
 
-    /// Answers a request for vectors through `done`. When its receiver is dropped, nobody wants them any more.
-    ///
-    /// # Errors
-    ///
-    /// When the request is refused.
-    fn embed(&self, request: EmbedRequest, done: oneshot::Sender<Result<Embedding, Error>>) -> Result<(), Error>;
+    /// Answers a request for vectors.
+    fn embed(self: Arc<Self>, request: EmbedRequest) -> Answering<Embedding>;
 
     /// The engine, for those that have one.
     fn engine(&self) -> Option<&engine_sys::Engine> {
         None
+    }
+}
+
+/// An answer on its way.
+pub type Answering<A> = Pin<Box<dyn Future<Output = Result<A, Error>> + Send>>;
+
+/// An answer that has begun.
+pub struct Answer {
+    pub(crate) tokens: Tokens,
+    pub(crate) ending: Ending,
+}
+
+impl Answer {
+    /// An answer, and what feeds it.
+    #[must_use]
+    pub fn new() -> (Feeder, Self) {
+        let (feeder, tokens, ending) = channel::channel();
+        (feeder, Self { tokens, ending })
     }
 }
 
@@ -66,10 +78,14 @@ pub struct Endpoint {
 /// Answerers by endpoint id, for those who watch.
 pub(crate) type Watch = Arc<Mutex<BTreeMap<String, Arc<dyn Answerer>>>>;
 
+/// Calls that have no answer yet, by `context.call`: what cancels each.
+pub(crate) type Calls = Arc<Mutex<BTreeMap<u32, CancellationToken>>>;
+
 /// What the store of a client holds.
 pub(crate) struct Switchboard {
     pub(crate) limits: Limits,
     pub(crate) watch: Watch,
+    pub(crate) calls: Calls,
     /// Who wants to hear of the load of an endpoint, by its id.
     pub(crate) progress: BTreeMap<String, Progress>,
     open: Open,
@@ -78,7 +94,8 @@ pub(crate) struct Switchboard {
 
 impl Switchboard {
     pub(crate) fn new(open: Open, limits: Limits, watch: Watch) -> Self {
-        Self { limits, watch, progress: BTreeMap::new(), open, endpoints: ResourceTable::new() }
+        let (calls, progress, endpoints) = (Calls::default(), BTreeMap::new(), ResourceTable::new());
+        Self { limits, watch, calls, progress, open, endpoints }
     }
 }
 
@@ -134,11 +151,11 @@ impl<T: Send + 'static> endpoints::HostEndpointWithStore<T> for Switchboard {
         endpoint: Resource<Endpoint>,
         request: Request,
     ) -> wasmtime::Result<Result<Generation, types::Error>> {
-        let answerer = answerer(accessor, &endpoint)?;
-        let (feeder, tokens, ending) = channel::channel();
-        if let Err(error) = answerer.generate(request, feeder) {
-            return Ok(Err(error.into()));
-        }
+        let (answerer, cancelled) = called(accessor, &endpoint, request.context.call)?;
+        let Answer { tokens, ending } = match unless(cancelled, answerer.generate(request)).await {
+            Ok(answer) => answer,
+            Err(error) => return Ok(Err(error.into())),
+        };
         let outcome = async move {
             let ending = ending.await.unwrap_or_else(|_| Err(Error::Internal("the endpoint went away".to_owned())));
             wasmtime::error::Ok(ending.map_err(types::Error::from))
@@ -155,21 +172,31 @@ impl<T: Send + 'static> endpoints::HostEndpointWithStore<T> for Switchboard {
         endpoint: Resource<Endpoint>,
         request: EmbedRequest,
     ) -> wasmtime::Result<Result<Embedding, types::Error>> {
-        let answerer = answerer(accessor, &endpoint)?;
-        let (done, answer) = oneshot::channel();
-        if let Err(error) = answerer.embed(request, done) {
-            return Ok(Err(error.into()));
-        }
-        let answer = answer.await.unwrap_or_else(|_| Err(Error::Internal("the endpoint went away".to_owned())));
-        Ok(answer.map_err(types::Error::from))
+        let (answerer, cancelled) = called(accessor, &endpoint, request.context.call)?;
+        Ok(unless(cancelled, answerer.embed(request)).await.map_err(types::Error::from))
     }
 }
 
-fn answerer<T>(
+/// Who answers a call, and what cancels it.
+fn called<T>(
     accessor: &Accessor<T, Switchboard>,
     endpoint: &Resource<Endpoint>,
-) -> wasmtime::Result<Arc<dyn Answerer>> {
-    accessor.with(|mut access| Ok(access.get().endpoints.get(endpoint)?.answerer.clone()))
+    call: Option<u32>,
+) -> wasmtime::Result<(Arc<dyn Answerer>, CancellationToken)> {
+    accessor.with(|mut access| {
+        let switchboard = access.get();
+        let answerer = switchboard.endpoints.get(endpoint)?.answerer.clone();
+        let cancelled = call.and_then(|call| lock(&switchboard.calls).get(&call).cloned());
+        Ok((answerer, cancelled.unwrap_or_default()))
+    })
+}
+
+/// The answer, unless the call is cancelled before there is one.
+async fn unless<A>(cancelled: CancellationToken, answering: Answering<A>) -> Result<A, Error> {
+    tokio::select! {
+        answer = answering => answer,
+        () = cancelled.cancelled() => Err(Error::Cancelled(CancelReason::CallerCancelled)),
+    }
 }
 
 pub(crate) fn lock<V>(mutex: &Mutex<V>) -> std::sync::MutexGuard<'_, V> {

@@ -6,13 +6,30 @@
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// Linear memory that one instance may use, in bytes.
-pub(crate) const MEMORY_LIMIT: usize = 64 << 20;
+pub(crate) const MEMORY_LIMIT: usize = 256 << 20;
+
+/// Instances that may exist at once, of all components. Each takes only address space until it is used.
+const INSTANCES: u32 = 6000;
+
+/// Core instances that one component may be made of. Those of other languages consist of many.
+const CORE_INSTANCES: u32 = 64;
+
+/// Elements of one table.
+const TABLE_ELEMENTS: usize = 60_000;
 
 /// The settings of every store on this host.
 #[must_use]
 pub(crate) fn config() -> Config {
     let mut pool = PoolingAllocationConfig::default();
-    pool.max_memory_size(MEMORY_LIMIT);
+    pool.max_memory_size(MEMORY_LIMIT)
+        .total_component_instances(INSTANCES)
+        .total_core_instances(4 * INSTANCES)
+        .total_memories(INSTANCES)
+        .total_tables(4 * INSTANCES)
+        .total_stacks(2 * INSTANCES)
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_tables_per_component(CORE_INSTANCES)
+        .table_elements(TABLE_ELEMENTS);
     let mut config = Config::new();
     config
         .wasm_component_model_async(true)

@@ -1,25 +1,27 @@
 //! The client's thread: runs the component and carries out commands.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use wasmtime::component::{Accessor, AccessorTask, FutureConsumer, ResourceAny, Source, StreamConsumer, StreamResult};
-use wasmtime::{Store, StoreContextMut};
+use tokio_util::sync::CancellationToken;
+use wasmtime::Store;
+use wasmtime::component::{Accessor, AccessorTask, ResourceAny};
 
 use crate::Error;
 use crate::bindings::client::{
     ChatRequest, EmbedAnswer, EmbedRequest, EndpointEntry, EndpointRef, Guest, QueryRequest, TextAnswer,
 };
 use crate::bindings::endpoints::Descriptor;
-use crate::bindings::types::{self, CancelReason, Generation, Outcome, TokenBatch};
+use crate::bindings::types::{self, CancelReason, Generation};
 use crate::bindings::{App, AppPre};
-use crate::channel::{self, Ending, Feeder, Tokens, WeakCanceller};
+use crate::channel::{self, Ending, Tokens, WeakCanceller};
+use crate::pipe::{OutcomeConsumer, TokenConsumer};
 use crate::sandbox;
-use crate::switchboard::{Progress, Switchboard, TokenProducer, lock};
+use crate::switchboard::{Calls, Progress, Switchboard, TokenProducer, lock};
 
 /// How long a producer has to end a cancelled answer with an outcome.
 const GRACE: Duration = Duration::from_secs(1);
@@ -75,6 +77,7 @@ pub(crate) enum Command {
     },
     Embed {
         request: EmbedRequest,
+        asked: Asked,
         reply: Reply<EmbedAnswer>,
     },
     /// Ends a cancelled answer for its reader, when its producer does not.
@@ -162,19 +165,22 @@ impl Call {
             Command::List { reply } => {
                 let _ = reply.send(guest.call_list(accessor, client).await?);
             }
-            Command::Query { request, asked, reply } => {
-                let due = asked.due(request.context.deadline);
+            Command::Query { mut request, asked, reply } => {
+                let asking = Asking::new(accessor, &mut request.context, &asked);
                 let call = guest.call_query(accessor, client, request);
-                begin(accessor, call, due, reply).await?;
+                begin(accessor, call, asking, reply).await?;
             }
-            Command::Chat { request, asked, reply } => {
-                let due = asked.due(request.context.deadline);
+            Command::Chat { mut request, asked, reply } => {
+                let asking = Asking::new(accessor, &mut request.context, &asked);
                 let call = guest.call_chat(accessor, client, request);
-                begin(accessor, call, due, reply).await?;
+                begin(accessor, call, asking, reply).await?;
             }
-            Command::Embed { request, reply } => {
-                let answer = guest.call_embed(accessor, client, request).await?;
-                let _ = reply.send(answer.map_err(Error::from));
+            Command::Embed { mut request, asked, reply } => {
+                let asking = Asking::new(accessor, &mut request.context, &asked);
+                let call = guest.call_embed(accessor, client, request);
+                if let Some((answer, reply)) = asking.answer(call, reply).await? {
+                    let _ = reply.send(answer.map_err(Error::from));
+                }
             }
             Command::Abandon { canceller } => abandon(canceller).await,
             Command::Close { reply } => {
@@ -186,25 +192,69 @@ impl Call {
     }
 }
 
-/// Waits for an answer to begin, and hands it to who asked for it. When it is `due`, it is cancelled.
+/// A call on its way through the component, which cannot be taken back there. Its name tells the switchboard, at the
+/// other end, which answer is not wanted any more.
+struct Asking {
+    call: u32,
+    cancelled: CancellationToken,
+    calls: Calls,
+    due: Option<Instant>,
+}
+
+impl Asking {
+    /// Names a call, in the context that goes with it.
+    fn new(accessor: &Accessor<Switchboard>, context: &mut types::Context, asked: &Asked) -> Self {
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        let call = CALLS.fetch_add(1, Relaxed);
+        context.call = Some(call);
+        let calls = accessor.with(|mut access| access.data_mut().calls.clone());
+        let cancelled = CancellationToken::new();
+        lock(&calls).insert(call, cancelled.clone());
+        Self { call, cancelled, calls, due: asked.due(context.deadline) }
+    }
+
+    /// Waits for the call's answer. When it is due, or nobody waits for the reply any more, it is cancelled; then there
+    /// is none, and who waits was told.
+    async fn answer<A, R>(
+        &self,
+        call: impl Future<Output = wasmtime::Result<A>>,
+        mut reply: Reply<R>,
+    ) -> wasmtime::Result<Option<(A, Reply<R>)>> {
+        let mut call = pin!(call);
+        let due = async {
+            match self.due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = &mut call => return answer.map(|answer| Some((answer, reply))),
+            () = due => {}
+            () = reply.closed() => {}
+        }
+        self.cancelled.cancel();
+        let _ = reply.send(Err(Error::Cancelled(CancelReason::DeadlineExceeded)));
+        // An answer that comes after all is dropped, and so cancelled.
+        call.await.map(|_| None)
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        lock(&self.calls).remove(&self.call);
+    }
+}
+
+/// Waits for an answer to begin, and hands it to who asked for it.
 async fn begin(
     accessor: &Accessor<Switchboard>,
     call: impl Future<Output = wasmtime::Result<Result<TextAnswer, types::Error>>>,
-    due: Option<Instant>,
+    asking: Asking,
     reply: Reply<Started>,
 ) -> wasmtime::Result<()> {
-    let mut call = pin!(call);
-    let answer = match due {
-        None => call.await?,
-        Some(due) => match tokio::time::timeout_at(due, &mut call).await {
-            Ok(answer) => answer?,
-            Err(_) => {
-                let _ = reply.send(Err(Error::Cancelled(CancelReason::DeadlineExceeded)));
-                // A call cannot be taken back. An answer that comes after all is dropped, and so cancelled.
-                return call.await.map(drop);
-            }
-        },
-    };
+    let due = asking.due;
+    let Some((answer, reply)) = asking.answer(call, reply).await? else { return Ok(()) };
     let started = match answer {
         Ok(TextAnswer { endpoint, generation }) => {
             let (tokens, ending) = take(accessor, generation)?;
@@ -243,59 +293,10 @@ fn take(accessor: &Accessor<Switchboard>, generation: Generation) -> wasmtime::R
         let tokens = match tokens.try_into::<TokenProducer>(&mut access) {
             Ok(TokenProducer(tokens)) => tokens,
             Err(tokens) => {
-                tokens.pipe(&mut access, TokenConsumer(feeder))?;
+                tokens.pipe(&mut access, TokenConsumer { feeder, _end: None })?;
                 piped
             }
         };
         Ok((tokens, ending))
     })
-}
-
-/// Reads the tokens that a component produces.
-struct TokenConsumer(Feeder);
-
-impl<D> StreamConsumer<D> for TokenConsumer {
-    type Item = TokenBatch;
-
-    fn poll_consume(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        store: StoreContextMut<D>,
-        mut source: Source<'_, Self::Item>,
-        finish: bool,
-    ) -> Poll<wasmtime::Result<StreamResult>> {
-        match self.0.poll_room(context) {
-            Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(false) => return Poll::Ready(Ok(StreamResult::Dropped)),
-            Poll::Ready(true) => {}
-        }
-        let mut batches = Vec::with_capacity(16);
-        source.read(store, &mut batches)?;
-        let wanted = batches.into_iter().all(|batch| self.0.push(batch));
-        Poll::Ready(Ok(if wanted { StreamResult::Completed } else { StreamResult::Dropped }))
-    }
-}
-
-/// Reads how an answer ended.
-struct OutcomeConsumer(Option<oneshot::Sender<Result<Outcome, Error>>>);
-
-impl<D> FutureConsumer<D> for OutcomeConsumer {
-    type Item = Result<Outcome, types::Error>;
-
-    fn poll_consume(
-        mut self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-        store: StoreContextMut<D>,
-        mut source: Source<'_, Self::Item>,
-        _finish: bool,
-    ) -> Poll<wasmtime::Result<()>> {
-        let mut outcome = None;
-        source.read(store, &mut outcome)?;
-        if let (Some(ender), Some(outcome)) = (self.0.take(), outcome) {
-            // Nobody may be waiting for the outcome any more.
-            let _ = ender.send(outcome.map_err(Error::from));
-        }
-        Poll::Ready(Ok(()))
-    }
 }

@@ -1,4 +1,5 @@
-//! A case: one folder of `cases/`, read and checked.
+//! A case: one folder of `cases/`, or of `cassettes/`, whose cases have exchanges with an upstream besides; read and
+//! checked.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,22 +12,31 @@ use sipp::{ChatRequest, Descriptor, EmbedRequest, EndpointRef, QueryRequest};
 
 use crate::read::{Fields, Read};
 use crate::tree;
+use crate::upstream::Exchange;
 
 /// What the first word of a case's name may be.
 const AREAS: [&str; 5] = ["chat", "client", "embed", "errors", "generation"];
 
+/// The providers that cassettes are of.
+const PROVIDERS: [&str; 4] = ["anthropic", "gateway", "openai", "openai_compatible"];
+
 /// The files of a case.
 const FILES: [&str; 3] = ["case.toml", "expected.jsonl", "request.json"];
+
+/// What a cassette has besides.
+const EXCHANGES: &str = "exchange.http";
 
 /// What is done, and what must come out.
 #[derive(Debug)]
 pub struct Case {
-    /// Name of its folder: `<area>-<what>`.
+    /// Name of its folder: `<area>-<what>`, or `<provider>/<what>` for a cassette.
     pub name: String,
     /// What it is for.
     pub about: About,
     /// What is done.
     pub steps: Vec<Step>,
+    /// A cassette's exchanges. None: no upstream is needed.
+    pub exchanges: Vec<Exchange>,
     folder: PathBuf,
 }
 
@@ -41,6 +51,9 @@ pub struct About {
     /// Who answers.
     #[serde(default)]
     pub host: Host,
+    /// Whether a cassette is replayed once for every place where its reply can be cut in two.
+    #[serde(default)]
+    pub cut_everywhere: bool,
     /// Runners that cannot run it, and why.
     #[serde(default)]
     pub skip: BTreeMap<Runner, String>,
@@ -67,6 +80,8 @@ pub enum Runner {
     Browser,
     /// `gateway-host`, over HTTP.
     Gateway,
+    /// The provider's own client, against a cassette. Cassettes of gateways, which have none, need not say so.
+    Sdk,
 }
 
 /// One step of a case.
@@ -118,31 +133,53 @@ impl Case {
     /// # Errors
     /// When one is not as the README of `cases/` says.
     pub fn all() -> Result<Vec<Self>> {
-        let folder = tree::root().join("tests/cases");
         let mut cases = Vec::new();
-        for entry in fs::read_dir(&folder).with_context(|| format!("{}", folder.display()))? {
-            let path = entry?.path();
-            if path.is_dir() {
-                cases.push(Self::read(&path).with_context(|| format!("{}", path.display()))?);
-            }
+        for folder in folders(&tree::root().join("tests/cases"))? {
+            let name = file_name(&folder);
+            let area = name.split_once('-').map(|(area, _)| area).unwrap_or_default();
+            ensure!(AREAS.contains(&area), "{name}: a case is called <area>-<what>; areas are {}", AREAS.join(", "));
+            cases.push(Self::read(name, folder)?);
         }
-        cases.sort_by(|one, other| one.name.cmp(&other.name));
+        cases.extend(Self::cassettes()?);
         Ok(cases)
     }
 
-    fn read(folder: &Path) -> Result<Self> {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let area = name.split_once('-').map(|(area, _)| area).unwrap_or_default();
-        ensure!(AREAS.contains(&area), "a case is called <area>-<what>; areas are {}", AREAS.join(", "));
-        for entry in fs::read_dir(folder)? {
-            let file = entry?.file_name();
-            ensure!(FILES.iter().any(|known| file == *known), "unknown file {}", file.display());
+    /// Every cassette of the tree, by name.
+    ///
+    /// # Errors
+    /// When one is not as the README of `cassettes/` says.
+    pub fn cassettes() -> Result<Vec<Self>> {
+        let mut cases = Vec::new();
+        for provider in folders(&tree::root().join("tests/cassettes"))? {
+            let name = file_name(&provider);
+            ensure!(PROVIDERS.contains(&name.as_str()), "{name}: no provider; they are {}", PROVIDERS.join(", "));
+            for folder in folders(&provider)? {
+                cases.push(Self::read(format!("{name}/{}", file_name(&folder)), folder)?);
+            }
         }
-        let about: About = toml::from_str(&fs::read_to_string(folder.join("case.toml"))?).context("case.toml")?;
+        Ok(cases)
+    }
+
+    fn read(name: String, folder: PathBuf) -> Result<Self> {
+        let shown = folder.display().to_string();
+        Self::read_files(name, folder).with_context(|| shown)
+    }
+
+    fn read_files(name: String, folder: PathBuf) -> Result<Self> {
+        let is_cassette = name.contains('/');
+        for entry in fs::read_dir(&folder)? {
+            let file = entry?.file_name();
+            let known = FILES.iter().any(|known| file == *known) || (is_cassette && file == EXCHANGES);
+            ensure!(known, "unknown file {}", file.display());
+        }
+        let text = |file: &str| fs::read_to_string(folder.join(file)).with_context(|| file.to_owned());
+        let about: About = toml::from_str(&text("case.toml")?).context("case.toml")?;
         ensure!(!about.title.is_empty() && !about.why.is_empty(), "case.toml: title and why must say something");
-        let request = serde_json::from_str(&fs::read_to_string(folder.join("request.json"))?);
+        let request = serde_json::from_str(&text("request.json")?);
         let steps = Read::read(request.context("request.json")?).context("request.json")?;
-        Ok(Self { name, about, steps, folder: folder.to_owned() })
+        let exchanges =
+            if is_cassette { Exchange::read_all(&text(EXCHANGES)?).context(EXCHANGES)? } else { Vec::new() };
+        Ok(Self { name, about, steps, exchanges, folder })
     }
 
     /// The transcript that must come out, a value a line.
@@ -150,6 +187,23 @@ impl Case {
     pub fn expected_file(&self) -> PathBuf {
         self.folder.join("expected.jsonl")
     }
+}
+
+/// The folders in a folder, by name.
+fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("{}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            folders.push(path);
+        }
+    }
+    folders.sort();
+    Ok(folders)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl Read for Step {

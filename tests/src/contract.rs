@@ -4,10 +4,11 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use sipp::{
     Authentication, CacheType, CancelReason, ChatRequest, Context, ContextOptions, Descriptor, EmbedRequest,
-    EndpointRef, Extension, FinishReason, FlashAttention, GatewayDescriptor, GpuLayers, Header, HeaderCredential, Kind,
-    LocalDescriptor, LocalEmbedOptions, LocalOptions, LogitBias, Media, MediaSource, Message, ModelFault, Operation,
-    Part, Placement, Pooling, ProviderDescriptor, QueryRequest, Role, Routes, SamplerStage, Sampling, Support,
-    TextOptions, Timeouts, ToolCall, ToolResult, UpstreamFault,
+    EndpointRef, Extension, FinishReason, FlashAttention, GatewayDescriptor, GpuLayers, Header, HeaderCredential,
+    JsonSchemaFormat, Kind, LocalDescriptor, LocalEmbedOptions, LocalOptions, LogitBias, Media, MediaSource, Message,
+    ModelFault, Operation, Part, Placement, Pooling, ProviderDescriptor, QueryRequest, Reasoning, ResponseFormat, Role,
+    Routes, SamplerStage, Sampling, Support, TextOptions, Timeouts, Tool, ToolCall, ToolChoice, ToolResult,
+    UpstreamFault,
 };
 
 use crate::read::{Fields, Read, names, record};
@@ -16,10 +17,10 @@ record!(QueryRequest { endpoint, prompt, options, local, endpoint_options, provi
 record!(ChatRequest { endpoint, messages, options, local, endpoint_options, provider_options, context });
 record!(EmbedRequest { endpoint, inputs, local, endpoint_options, provider_options, context });
 record!(EndpointRef { kind, id });
-record!(TextOptions { max_tokens, temperature, top_p, stop });
+record!(TextOptions { max_tokens, temperature, top_p, stop, stream, tools, tool_choice, response_format, logprobs });
 record!(LocalOptions { context_key, grammar, json_schema, sampling, media });
 record!(LocalEmbedOptions { context_key, normalize });
-record!(Context { request_id, principal, deadline });
+record!(Context { request_id, principal, deadline, call });
 record!(Sampling {
     samplers,
     seed,
@@ -52,7 +53,8 @@ record!(Sampling {
 record!(LogitBias { token, bias });
 record!(Media { mime_type, source });
 record!(ToolCall { id, name, arguments });
-record!(ToolResult { id, content });
+record!(ToolResult { id, content, is_error });
+record!(Reasoning { text, signature });
 
 record!(LocalDescriptor { model, placement, context, sampling });
 record!(Placement { gpu_layers, use_mmap, use_mlock, check_tensors });
@@ -70,9 +72,10 @@ record!(ContextOptions {
     embeddings,
     pooling,
 });
-record!(GatewayDescriptor { target, base_url, routes, authentication, headers, timeouts, protocol_options });
+record!(GatewayDescriptor { target, base_url, routes, authentication, headers, timeouts, protocol_options, retries });
 record!(ProviderDescriptor {
     provider,
+    component,
     model,
     base_url,
     authentication,
@@ -80,6 +83,8 @@ record!(ProviderDescriptor {
     correlation_header,
     headers,
     timeouts,
+    options,
+    retries,
 });
 record!(Routes { query, chat, embed });
 record!(Timeouts { connect, request, idle });
@@ -151,6 +156,28 @@ impl Read for Extension {
     }
 }
 
+/// `parameters` is any JSON.
+impl Read for Tool {
+    fn read(value: Value) -> Result<Self> {
+        let mut fields = Fields::of(value)?;
+        let (name, description, strict) = (fields.take("name")?, fields.take("description")?, fields.take("strict")?);
+        let parameters: Option<Json> = fields.take("parameters")?;
+        fields.end()?;
+        Ok(Self { name, description, parameters: parameters.map(|Json(value)| value.to_string()), strict })
+    }
+}
+
+/// `schema` is any JSON.
+impl Read for JsonSchemaFormat {
+    fn read(value: Value) -> Result<Self> {
+        let mut fields = Fields::of(value)?;
+        let (name, description, strict) = (fields.take("name")?, fields.take("description")?, fields.take("strict")?);
+        let Json(schema) = fields.take("schema")?;
+        fields.end()?;
+        Ok(Self { name, description, schema: schema.to_string(), strict })
+    }
+}
+
 /// A value as it stands.
 struct Json(Value);
 
@@ -199,6 +226,33 @@ impl Read for MediaSource {
             "bytes" => Read::read(payload).map(Self::Bytes),
             "url" => Read::read(payload).map(Self::Url),
             other => bail!("`{other}` is no source of media"),
+        }
+    }
+}
+
+impl Read for ToolChoice {
+    fn read(value: Value) -> Result<Self> {
+        match value.as_str() {
+            Some("auto") => Ok(Self::Auto),
+            Some("none") => Ok(Self::None),
+            Some("required") => Ok(Self::Required),
+            _ => match Fields::of(value)?.take_only()? {
+                (case, name) if case == "tool" => Read::read(name).map(Self::Tool),
+                (other, _) => bail!("`{other}` is no choice of tools"),
+            },
+        }
+    }
+}
+
+impl Read for ResponseFormat {
+    fn read(value: Value) -> Result<Self> {
+        match value.as_str() {
+            Some("text") => Ok(Self::Text),
+            Some("json_object") => Ok(Self::JsonObject),
+            _ => match Fields::of(value)?.take_only()? {
+                (case, format) if case == "json_schema" => Read::read(format).map(Self::JsonSchema),
+                (other, _) => bail!("`{other}` is no form of an answer"),
+            },
         }
     }
 }

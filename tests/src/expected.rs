@@ -36,7 +36,11 @@ pub fn check(file: &Path, got: &[Value], bless: bool) -> Result<()> {
     Ok(())
 }
 
-fn read(file: &Path) -> Result<Vec<Value>> {
+/// Reads a file of one value a line.
+///
+/// # Errors
+/// When it cannot be read, or a line is no JSON.
+pub fn read(file: &Path) -> Result<Vec<Value>> {
     let text = fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
     let lines = text.lines().enumerate();
     lines

@@ -36,8 +36,12 @@ impl Read for String {
     }
 }
 
+/// What is left out is false.
 impl Read for bool {
     fn read(value: Value) -> Result<Self> {
+        if value.is_null() {
+            return Ok(false);
+        }
         value.as_bool().with_context(|| format!("expected true or false, found {value}"))
     }
 }

@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use sipp::parts::{Answerer, EmbedRequest, Feeder, Input, Open, Outcome, Progress, Request};
+use sipp::parts::{Answer, Answerer, Answering, EmbedRequest, Input, Open, Outcome, Progress, Request};
 use sipp::{
     Capabilities, Delta, Descriptor, Embedding, Error, Extension, FinishReason, Metadata, ModelFault, ModelPayload,
-    Part, Support, TokenBatch,
+    Part, Reasoning, Support, TokenBatch,
 };
-use tokio::sync::oneshot::Sender;
 
 /// Opens every descriptor but those whose model or target is called `broken`.
 #[must_use]
@@ -48,7 +47,7 @@ impl Answerer for StandIn {
     }
 
     /// Answers with `NAME: PROMPT`, or the messages' texts in place of the prompt, and the extensions.
-    fn generate(&self, request: Request, feeder: Feeder) -> Result<(), Error> {
+    fn generate(self: Arc<Self>, request: Request) -> Answering<Answer> {
         let input = match request.input {
             Input::Prompt(prompt) => prompt,
             Input::Messages(messages) => {
@@ -58,27 +57,26 @@ impl Answerer for StandIn {
         };
         let extensions = request.extensions.into_iter().map(|Extension { name, value }| format!(" [{name}={value}]"));
         let text = format!("{}: {input}{}", self.name, extensions.collect::<String>());
-        feeder.push(TokenBatch { delta: Delta::Text(text), sequence: 0, tokens: 1 });
+        let (feeder, answer) = Answer::new();
+        feeder.push(TokenBatch { delta: Delta::Text(text), sequence: 0, tokens: 1, logprobs: Vec::new() });
         let metadata = metadata(request.context.request_id);
         feeder.finish(Ok(Outcome { finish: FinishReason::Stop, usage: None, stats: None, metadata }));
-        Ok(())
+        Box::pin(std::future::ready(Ok(answer)))
     }
 
     /// Answers with the inputs' lengths, in bytes.
-    fn embed(&self, request: EmbedRequest, done: Sender<Result<Embedding, Error>>) -> Result<(), Error> {
+    fn embed(self: Arc<Self>, request: EmbedRequest) -> Answering<Embedding> {
         let vectors = request.inputs.iter().map(|input| vec![input.len() as f32]).collect();
         let metadata = metadata(request.context.request_id);
         let embedding =
             Embedding { vectors, pooling: None, normalized: request.normalize, usage: None, stats: None, metadata };
-        // Who asked may be gone.
-        let _ = done.send(Ok(embedding));
-        Ok(())
+        Box::pin(std::future::ready(Ok(embedding)))
     }
 }
 
 fn text(part: Part) -> String {
     match part {
-        Part::Text(text) | Part::Reasoning(text) => text,
+        Part::Text(text) | Part::Reasoning(Reasoning { text, .. }) => text,
         Part::Media(media) => media.mime_type,
         Part::ToolCall(call) => call.name,
         Part::ToolResult(result) => result.content,
@@ -86,5 +84,5 @@ fn text(part: Part) -> String {
 }
 
 fn metadata(request_id: Option<String>) -> Metadata {
-    Metadata { request_id, upstream_request_id: None, upstream_response_id: None }
+    Metadata { request_id, upstream_request_id: None, upstream_response_id: None, retries: 0 }
 }

@@ -6,23 +6,41 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
-use sipp::{CancelReason, Descriptor, Error, SippClient, TextResponse, TextRun};
+use sipp::{Authentication, CancelReason, Credential, Descriptor, Error, Secret, SippClient, TextResponse, TextRun};
 
 use crate::case::{Action, Case, Host, Step};
 use crate::models::Models;
 use crate::stand_in;
 use crate::transcript;
+use crate::upstream::{Pace, Replay, SECRET};
 
-/// Runs a case with a client of its own, and returns its transcript: a line for each step.
+/// Stands for the upstream's scheme and authority in a base URL.
+const UPSTREAM: &str = "{upstream}";
+
+/// Runs a case with a client, and an upstream, of its own, and returns its transcript: a line for each step.
 ///
 /// # Errors
-/// When the case itself is wrong: a model, or a name, that there is not. A request that fails is a line.
-pub async fn run(case: &Case, models: &Models) -> Result<Vec<Value>> {
+/// When the case itself is wrong: a model, or a name, that there is not. When its upstream was asked something else than
+/// was recorded. A request that fails is a line.
+pub async fn run(case: &Case, models: &Models, pace: Pace) -> Result<Vec<Value>> {
+    if case.exchanges.is_empty() {
+        return transcribe(case, models, None).await;
+    }
+    let replay = Replay::start(case.exchanges.clone(), pace).await?;
+    let lines = transcribe(case, models, Some(replay.upstream.url())).await?;
+    replay.check().with_context(|| format!("its transcript was\n{}", json!(lines)))?;
+    ensure!(!json!(lines).to_string().contains(SECRET), "the transcript shows the credential");
+    Ok(lines)
+}
+
+async fn transcribe(case: &Case, models: &Models, upstream: Option<String>) -> Result<Vec<Value>> {
     let client = match case.about.host {
         Host::Real => SippClient::new()?,
         Host::StandIn => SippClient::with_parts(None, Some(stand_in::opener()))?,
     };
-    let session = Session { client, models, host: case.about.host, kept: Mutex::default() };
+    let credential = client.credential(Secret::value(SECRET));
+    let host = case.about.host;
+    let session = Session { client, models, upstream, credential, host, kept: Mutex::default() };
     let mut lines = Vec::new();
     for step in &case.steps {
         if let Action::All(steps) = &step.action {
@@ -38,6 +56,8 @@ pub async fn run(case: &Case, models: &Models) -> Result<Vec<Value>> {
 struct Session<'a> {
     client: SippClient,
     models: &'a Models,
+    upstream: Option<String>,
+    credential: Credential,
     host: Host,
     kept: Mutex<BTreeMap<String, Kept>>,
 }
@@ -79,13 +99,33 @@ impl Session<'_> {
 
     async fn add(&self, id: &str, descriptor: &Descriptor) -> Result<Value> {
         let mut descriptor = descriptor.clone();
-        if let (Descriptor::Local(local), Host::Real) = (&mut descriptor, self.host)
-            && !local.model.trim().is_empty()
-        {
-            local.model = self.models.path(&local.model)?;
+        if self.host == Host::Real {
+            self.complete(&mut descriptor)?;
         }
         let added = self.client.add(id, descriptor).await;
         Ok(outcome(added, |endpoint| transcript::endpoint(&endpoint)))
+    }
+
+    /// Puts what there is in this run in the place of its name.
+    fn complete(&self, descriptor: &mut Descriptor) -> Result<()> {
+        let (base_url, authentication) = match descriptor {
+            Descriptor::Local(local) if local.model.trim().is_empty() => return Ok(()),
+            Descriptor::Local(local) => {
+                local.model = self.models.path(&local.model)?;
+                return Ok(());
+            }
+            Descriptor::Gateway(gateway) => (Some(&mut gateway.base_url), &mut gateway.authentication),
+            Descriptor::Provider(provider) => (provider.base_url.as_mut(), &mut provider.authentication),
+        };
+        if let (Some(base_url), Some(upstream)) = (base_url, &self.upstream) {
+            *base_url = base_url.replace(UPSTREAM, upstream);
+        }
+        match authentication {
+            Authentication::None => {}
+            Authentication::ApiKey(credential) | Authentication::Bearer(credential) => *credential = self.credential,
+            Authentication::Header(header) => header.value = self.credential,
+        }
+        Ok(())
     }
 
     async fn text(&self, step: &Step, run: TextRun) -> Value {

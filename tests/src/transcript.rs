@@ -1,10 +1,13 @@
 //! How results are written down: the same line from every runner, without what differs from run to run.
 //!
-//! Left out are times, ids that were not given by the case, and counts of cached tokens. The README of `cases/` says
-//! the same for those who write another runner.
+//! Left out are times, ids that were not given by the case, and what a local model found in its cache. The README of
+//! `cases/` says the same for those who write another runner.
 
 use serde_json::{Map, Value, json};
-use sipp::{EmbedResponse, EndpointEntry, EndpointRef, Error, FinishReason, TextResponse, Usage};
+use sipp::{
+    EmbedResponse, EndpointEntry, EndpointRef, Error, FinishReason, Kind, Metadata, Part, TextResponse, TokenLogprob,
+    UpstreamPayload, Usage,
+};
 
 use crate::read::Named;
 
@@ -46,6 +49,17 @@ pub(crate) fn text(response: &TextResponse) -> Value {
     if !response.reasoning.is_empty() {
         line.insert("reasoning".into(), json!(response.reasoning));
     }
+    let signatures: Vec<_> = response.message.content.iter().filter_map(signature).collect();
+    if !signatures.is_empty() {
+        line.insert("signatures".into(), json!(signatures));
+    }
+    let call = |call: &sipp::ToolCall| json!({ "id": call.id, "name": call.name, "arguments": call.arguments });
+    if !response.tool_calls.is_empty() {
+        line.insert("tool_calls".into(), response.tool_calls.iter().map(call).collect());
+    }
+    if !response.logprobs.is_empty() {
+        line.insert("logprobs".into(), response.logprobs.iter().map(logprob).collect());
+    }
     line.insert("finish_reason".into(), json!(response.finish_reason.name()));
     if let Some(reason) = response.cancelled {
         line.insert("cancelled".into(), json!(reason.name()));
@@ -53,11 +67,9 @@ pub(crate) fn text(response: &TextResponse) -> Value {
     if let Some(usage) = &response.usage {
         let cancelled = response.finish_reason == FinishReason::Cancelled;
         let output = usage.output_tokens.filter(|_| !cancelled);
-        line.insert("usage".into(), tokens(&Usage { output_tokens: output, ..*usage }));
+        line.insert("usage".into(), tokens(&Usage { output_tokens: output, ..*usage }, response.endpoint.kind));
     }
-    if let Some(id) = &response.metadata.request_id {
-        line.insert("request_id".into(), json!(id));
-    }
+    identify(&mut line, &response.metadata);
     Value::Object(line)
 }
 
@@ -78,12 +90,39 @@ pub(crate) fn embedding(response: &EmbedResponse) -> Value {
         line.insert("normalized".into(), json!(normalized));
     }
     if let Some(usage) = &embedding.usage {
-        line.insert("usage".into(), tokens(usage));
+        line.insert("usage".into(), tokens(usage, response.endpoint.kind));
     }
-    if let Some(id) = &embedding.metadata.request_id {
-        line.insert("request_id".into(), json!(id));
-    }
+    identify(&mut line, &embedding.metadata);
     Value::Object(line)
+}
+
+fn signature(part: &Part) -> Option<&str> {
+    match part {
+        Part::Reasoning(reasoning) => reasoning.signature.as_deref(),
+        Part::Text(_) | Part::Media(_) | Part::ToolCall(_) | Part::ToolResult(_) => None,
+    }
+}
+
+fn logprob(token: &TokenLogprob) -> Value {
+    let top = token.top.iter().map(|other| json!({ "token": other.token, "logprob": rounded(other.logprob) }));
+    json!({ "token": token.token, "logprob": rounded(token.logprob), "top": top.collect::<Value>() })
+}
+
+/// Adds the ids, and how often an upstream was asked again.
+fn identify(line: &mut Map<String, Value>, metadata: &Metadata) {
+    let Metadata { request_id, upstream_request_id, upstream_response_id, retries } = metadata;
+    for (name, id) in [
+        ("request_id", request_id),
+        ("upstream_request_id", upstream_request_id),
+        ("upstream_response_id", upstream_response_id),
+    ] {
+        if let Some(id) = id {
+            line.insert(name.into(), json!(id));
+        }
+    }
+    if *retries > 0 {
+        line.insert("retries".into(), json!(retries));
+    }
 }
 
 /// Why something failed. Texts of `internal` are for people only, so they are left out.
@@ -110,19 +149,30 @@ pub(crate) fn error(error: &Error) -> Value {
             json!({ "kind": "model", "fault": payload.fault.name(), "message": payload.message })
         }
         Error::Overloaded(message) => json!({ "kind": "overloaded", "message": message }),
-        Error::Upstream(payload) => json!({
-            "kind": "upstream",
-            "fault": payload.fault.name(),
-            "provider": payload.provider,
-            "status": payload.status,
-            "message": payload.message,
-        }),
+        Error::Upstream(payload) => upstream(payload),
         Error::Cancelled(reason) => json!({ "kind": "cancelled", "reason": reason.name() }),
         Error::Closed => json!({ "kind": "closed" }),
         Error::Internal(_) => json!({ "kind": "internal" }),
         other => json!({ "kind": "unknown to this runner", "message": other.to_string() }),
     };
     json!({ "error": described })
+}
+
+fn upstream(payload: &UpstreamPayload) -> Value {
+    let UpstreamPayload { fault, provider, status, code, message, retry_after, request_id } = payload;
+    let mut described = Map::new();
+    described.insert("kind".into(), json!("upstream"));
+    described.insert("fault".into(), json!(fault.name()));
+    described.insert("provider".into(), json!(provider));
+    described.insert("status".into(), json!(status));
+    described.insert("message".into(), json!(message));
+    for (name, value) in [("code", json!(code)), ("retry_after", json!(retry_after)), ("request_id", json!(request_id))]
+    {
+        if !value.is_null() {
+            described.insert(name.into(), value);
+        }
+    }
+    Value::Object(described)
 }
 
 /// Takes fields out, at any depth.
@@ -136,9 +186,18 @@ pub(crate) fn hide(mut value: Value, names: &[String]) -> Value {
     value
 }
 
-fn tokens(usage: &Usage) -> Value {
+fn tokens(usage: &Usage, kind: Kind) -> Value {
+    let Usage { input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens } = *usage;
+    // What a local model finds in its cache depends on what ran before.
+    let told = |count: Option<u32>| count.filter(|_| kind != Kind::Local);
     let mut counts = Map::new();
-    for (name, count) in [("input_tokens", usage.input_tokens), ("output_tokens", usage.output_tokens)] {
+    for (name, count) in [
+        ("input_tokens", input_tokens),
+        ("output_tokens", output_tokens),
+        ("cached_tokens", told(cached_tokens)),
+        ("cache_write_tokens", told(cache_write_tokens)),
+        ("reasoning_tokens", reasoning_tokens),
+    ] {
         if let Some(count) = count {
             counts.insert(name.into(), json!(count));
         }

@@ -12,6 +12,9 @@ use crate::bindings::sipp::inference::types::Error;
 use crate::request::{check_unreserved, invalid};
 use crate::sampling;
 
+/// Most times that an endpoint may be asked again.
+const MOST_RETRIES: u32 = 10;
+
 /// The kind of endpoint that a descriptor describes.
 pub(crate) fn kind(descriptor: &Descriptor) -> Kind {
     match descriptor {
@@ -72,23 +75,43 @@ fn check_gateway(gateway: &GatewayDescriptor) -> Result<(), Error> {
     check_authentication(&gateway.authentication)?;
     check_headers(&gateway.headers)?;
     check_timeouts(&gateway.timeouts)?;
+    check_retries(gateway.retries)?;
     check_unreserved("protocol_options", &gateway.protocol_options)
 }
 
 fn check_provider(provider: &ProviderDescriptor) -> Result<(), Error> {
+    check_trimmed("model", &provider.model)?;
+    if let Some(url) = &provider.base_url {
+        check_base_url(url)?;
+    }
+    match &provider.component {
+        // What else it needs is its adapter's to know.
+        Some(component) => {
+            check_trimmed("component", component)?;
+            check_trimmed("provider", &provider.provider)?;
+        }
+        None => check_own(provider)?,
+    }
+    if let Some(header) = &provider.correlation_header {
+        check_header_name("correlation_header", header)?;
+    }
+    check_authentication(&provider.authentication)?;
+    check_headers(&provider.headers)?;
+    check_timeouts(&provider.timeouts)?;
+    check_retries(provider.retries)
+}
+
+/// Checks a descriptor for one of the adapters that every host has.
+fn check_own(provider: &ProviderDescriptor) -> Result<(), Error> {
     let name = match provider.provider.as_str() {
         name @ ("openai" | "anthropic" | "openai_compatible") => name,
         "openai-compatible" => "openai_compatible",
         other => {
             return Err(invalid(format!(
-                "provider `{other}` is not known; it is openai, anthropic or openai_compatible"
+                "provider `{other}` is not known; it is openai, anthropic or openai_compatible, or has a component"
             )));
         }
     };
-    check_trimmed("model", &provider.model)?;
-    if let Some(url) = &provider.base_url {
-        check_base_url(url)?;
-    }
     let foreign = |field: &str| Err(invalid(format!("{field} is not valid for {name} endpoint descriptors")));
     if provider.version.is_some() && name != "anthropic" {
         return foreign("version");
@@ -111,12 +134,7 @@ fn check_provider(provider: &ProviderDescriptor) -> Result<(), Error> {
             return Err(invalid(format!("api_key is required for {name} endpoint descriptors")));
         }
     }
-    if let Some(header) = &provider.correlation_header {
-        check_header_name("correlation_header", header)?;
-    }
-    check_authentication(&provider.authentication)?;
-    check_headers(&provider.headers)?;
-    check_timeouts(&provider.timeouts)
+    Ok(())
 }
 
 fn check_trimmed(name: &str, value: &str) -> Result<(), Error> {
@@ -198,6 +216,13 @@ fn check_timeouts(timeouts: &Timeouts) -> Result<(), Error> {
     Ok(())
 }
 
+fn check_retries(retries: Option<u32>) -> Result<(), Error> {
+    if retries.is_some_and(|retries| retries > MOST_RETRIES) {
+        return Err(invalid(format!("retries must be from 0 to {MOST_RETRIES}")));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +245,7 @@ mod tests {
             headers: vec![],
             timeouts: Timeouts { connect: None, request: None, idle: None },
             protocol_options: vec![],
+            retries: None,
         }
     }
 
@@ -234,6 +260,9 @@ mod tests {
             correlation_header: None,
             headers: vec![],
             timeouts: Timeouts { connect: None, request: None, idle: None },
+            component: None,
+            options: vec![],
+            retries: None,
         }
     }
 
@@ -301,6 +330,11 @@ mod tests {
             assert!(check(provider(name)).is_ok(), "{name}");
         }
         assert!(text(check(provider("acme"))).starts_with("provider `acme` is not known"));
+        let own = |provider| ProviderDescriptor { component: Some("acme.wasm".into()), ..provider };
+        assert!(check(own(provider("acme"))).is_ok());
+        assert_eq!(text(check(own(provider("")))), "provider must be a non-empty trimmed value");
+        let retries = Some(11);
+        assert_eq!(text(check(ProviderDescriptor { retries, ..provider("openai") })), "retries must be from 0 to 10");
         assert!(
             text(check(ProviderDescriptor { version: Some("1".into()), ..provider("openai") }))
                 .starts_with("version is not valid for openai")

@@ -18,7 +18,9 @@ mod sampling;
 )]
 mod bindings {
     wit_bindgen::generate!({
-        path: ["../../wit/inference", "../../wit/host", "../../wit/client"],
+        path: [
+            "../../wit/wasi-clocks", "../../wit/wasi-http", "../../wit/inference", "../../wit/host", "../../wit/client",
+        ],
         world: "sipp:client/app",
         generate_all,
     });

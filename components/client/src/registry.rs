@@ -87,7 +87,7 @@ impl<E: Clone> Registry<E> {
             Some(endpoint) => {
                 let entry = self.named(endpoint)?;
                 if support(entry.capabilities, operation) == Support::Unsupported {
-                    return Err(unsupported(&endpoint.id, entry.capabilities, operation));
+                    return Err(unsupported(entry, operation));
                 }
                 entry
             }
@@ -145,8 +145,10 @@ fn support(capabilities: Capabilities, operation: Operation) -> Support {
     }
 }
 
-fn unsupported(id: &str, capabilities: Capabilities, operation: Operation) -> Error {
+fn unsupported<E>(entry: &Entry<E>, operation: Operation) -> Error {
+    let Entry { id, kind, capabilities, .. } = entry;
     let reason = match operation {
+        _ if *kind != Kind::Local => "its provider has no such operation; choose another endpoint",
         Operation::Query => "the model does not generate text; it was loaded for embeddings",
         Operation::Chat if capabilities.query == Support::Supported => {
             "the model has no chat template; use query with a prompt that is formatted for the model"
@@ -157,7 +159,7 @@ fn unsupported(id: &str, capabilities: Capabilities, operation: Operation) -> Er
         }
         Operation::Embed => "the model gives no vectors as it was added; choose another pooling or another model",
     };
-    Error::Unsupported(UnsupportedPayload { operation, endpoint: Some(id.to_owned()), reason: reason.to_owned() })
+    Error::Unsupported(UnsupportedPayload { operation, endpoint: Some(id.clone()), reason: reason.to_owned() })
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use crate::bindings::exports::sipp::client::client::{ChatRequest, EmbedRequest, Kind, QueryRequest};
 use crate::bindings::sipp::inference::types as inference;
-use crate::bindings::sipp::inference::types::{Context, Error, Extension, Input, LocalOptions, Request, TextOptions};
+use crate::bindings::sipp::inference::types::{
+    Context, Error, Extension, Input, LocalOptions, Request, ResponseFormat, TextOptions, ToolChoice,
+};
 use crate::registry::kind_name;
 use crate::sampling;
 
@@ -17,6 +19,10 @@ const RESERVED: &[&str] = &[
     "top_p",
     "stop",
     "stream",
+    "tools",
+    "tool_choice",
+    "response_format",
+    "logprobs",
     "context_key",
     "contextKey",
     "grammar",
@@ -27,6 +33,12 @@ const RESERVED: &[&str] = &[
     "normalize",
     "local",
 ];
+
+/// Most alternatives that `logprobs` may ask for.
+const MOST_LOGPROBS: u32 = 20;
+
+/// What `is_name` wants, in words.
+const NAME: &str = "1 to 64 letters, digits, `_` or `-`";
 
 /// Checks a query for an endpoint of `kind`.
 pub(crate) fn query(kind: Kind, request: QueryRequest) -> Result<Request, Error> {
@@ -123,7 +135,35 @@ fn check_options(kind: Kind, options: &TextOptions) -> Result<(), Error> {
     if let Some(position) = options.stop.iter().position(String::is_empty) {
         return Err(invalid(format!("stop[{position}] must not be empty")));
     }
-    Ok(())
+    if options.logprobs.is_some_and(|alternatives| alternatives > MOST_LOGPROBS) {
+        return Err(invalid(format!("logprobs must be from 0 to {MOST_LOGPROBS}")));
+    }
+    if let Some(ResponseFormat::JsonSchema(format)) = &options.response_format
+        && !is_name(&format.name)
+    {
+        return Err(invalid(format!("response_format.name must be {NAME}")));
+    }
+    check_tools(options)
+}
+
+fn check_tools(options: &TextOptions) -> Result<(), Error> {
+    if let Some(position) = options.tools.iter().position(|tool| !is_name(&tool.name)) {
+        return Err(invalid(format!("tools[{position}].name must be {NAME}")));
+    }
+    match &options.tool_choice {
+        Some(ToolChoice::Tool(name)) if !options.tools.iter().any(|tool| tool.name == *name) => {
+            Err(invalid(format!("tool_choice names `{name}`, which is not among the tools")))
+        }
+        Some(ToolChoice::Required) if options.tools.is_empty() => {
+            Err(invalid("tool_choice requires a tool, and there are none"))
+        }
+        Some(ToolChoice::Auto | ToolChoice::None | ToolChoice::Required | ToolChoice::Tool(_)) | None => Ok(()),
+    }
+}
+
+/// Whether every provider takes a text as the name of a tool or a schema.
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
 fn check_local(local: &LocalOptions, options: &TextOptions) -> Result<(), Error> {
@@ -207,17 +247,27 @@ pub(crate) fn invalid(message: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bindings::sipp::inference::types::{Message, Part, Role, Sampling};
+    use crate::bindings::sipp::inference::types::{JsonSchemaFormat, Message, Part, Role, Sampling, Tool};
 
     fn question() -> ChatRequest {
         ChatRequest {
             endpoint: None,
             messages: vec![Message { role: Role::User, content: vec![Part::Text("hi".into())] }],
-            options: TextOptions { max_tokens: None, temperature: None, top_p: None, stop: vec![] },
+            options: TextOptions {
+                max_tokens: None,
+                temperature: None,
+                top_p: None,
+                stop: vec![],
+                stream: None,
+                tools: vec![],
+                tool_choice: None,
+                response_format: None,
+                logprobs: None,
+            },
             local: None,
             endpoint_options: vec![],
             provider_options: vec![],
-            context: Context { request_id: None, principal: None, deadline: None },
+            context: Context { request_id: None, principal: None, deadline: None, call: None },
         }
     }
 
@@ -243,6 +293,34 @@ mod tests {
         assert_eq!(with(|options| options.temperature = Some(-0.5)), "temperature must be a finite number, at least 0");
         assert_eq!(with(|options| options.top_p = Some(1.5)), "top_p must be a number from 0 to 1");
         assert_eq!(with(|options| options.stop = vec!["a".into(), String::new()]), "stop[1] must not be empty");
+        assert_eq!(with(|options| options.logprobs = Some(21)), "logprobs must be from 0 to 20");
+    }
+
+    #[test]
+    fn tools_and_formats_have_names() {
+        let tool = |name: &str| Tool { name: name.into(), description: None, parameters: None, strict: None };
+        let with = |tools: Vec<Tool>, tool_choice| {
+            let mut request = question();
+            request.options.tools = tools;
+            request.options.tool_choice = tool_choice;
+            chat(Kind::Provider, request)
+        };
+        assert!(with(vec![tool("get_weather-2")], Some(ToolChoice::Tool("get_weather-2".into()))).is_ok());
+        assert!(with(vec![], Some(ToolChoice::None)).is_ok());
+        for (tools, choice, words) in [
+            (vec![tool("a"), tool("b c")], None, "tools[1].name must be"),
+            (vec![tool("")], None, "tools[0].name must be"),
+            (vec![tool("a")], Some(ToolChoice::Tool("b".into())), "tool_choice names `b`"),
+            (vec![], Some(ToolChoice::Required), "tool_choice requires a tool"),
+        ] {
+            let refused = with(tools, choice);
+            assert!(matches!(&refused, Err(Error::InvalidRequest(text)) if text.starts_with(words)), "{refused:?}");
+        }
+        let format =
+            JsonSchemaFormat { name: "an answer".into(), description: None, schema: "{}".into(), strict: None };
+        let mut request = question();
+        request.options.response_format = Some(ResponseFormat::JsonSchema(format));
+        assert!(refusal(Kind::Gateway, request).starts_with("response_format.name must be"));
     }
 
     #[test]

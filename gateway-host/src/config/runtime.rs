@@ -9,7 +9,7 @@ use sipp::{
 };
 
 /// How a local model is run.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Runtime {
     /// Where and how weights are held.
@@ -54,9 +54,10 @@ struct ContextTable {
     pooling: Option<Pooling>,
 }
 
+/// Serde's view of [`Sampling`], for configurations and for bodies of requests.
 #[derive(Deserialize)]
 #[serde(remote = "Sampling", deny_unknown_fields)]
-struct SamplingTable {
+pub struct SamplingTable {
     #[serde(default, deserialize_with = "samplers")]
     samplers: Option<Vec<SamplerStage>>,
     seed: Option<u32>,
@@ -172,8 +173,8 @@ fn pooling<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Pooling>, D::Er
 fn samplers<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Vec<SamplerStage>>, D::Error> {
     #[derive(Deserialize)]
     struct Stage(#[serde(with = "SamplerStageValue")] SamplerStage);
-    let stages = Vec::<Stage>::deserialize(value)?;
-    Ok(Some(stages.into_iter().map(|Stage(stage)| stage).collect()))
+    let stages = Option::<Vec<Stage>>::deserialize(value)?;
+    Ok(stages.map(|stages| stages.into_iter().map(|Stage(stage)| stage).collect()))
 }
 
 fn logit_bias<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<LogitBias>, D::Error> {

@@ -7,11 +7,12 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A folder with a `gateway.toml` of this text, a file that begins like a model, and one that does not.
+/// A folder with a `gateway.toml` of this text, a file that begins like a model, one like a component, and neither.
 fn folder(text: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("gateway.toml"), text).unwrap();
     fs::write(folder.path().join("model.gguf"), b"GGUF and more").unwrap();
+    fs::write(folder.path().join("acme.wasm"), b"\0asm and more").unwrap();
     fs::write(folder.path().join("notes.txt"), b"GG").unwrap();
     folder
 }
@@ -43,21 +44,39 @@ fn the_shortest_file_has_the_documented_defaults() {
 #[test]
 fn every_documented_key_is_taken() {
     let settings = load(include_str!("../../config/every-key.toml")).unwrap().settings;
-    let [first, second] = settings.targets.as_slice() else { panic!("{settings:?}") };
-    let told = format!("{first:?}");
+    let [first, second, others @ ..] = settings.targets.as_slice() else { panic!("{settings:?}") };
+    let runtime = first.runtime.as_ref().unwrap();
+    let told = format!("{runtime:?}");
     assert!(!told.contains("None"), "a key went nowhere: {told}");
-    assert!(matches!(first.runtime.context.cache_type_k, Some(sipp::CacheType::Q80)), "{told}");
-    assert_eq!(first.runtime.sampling.logit_bias.first().map(|bias| bias.bias), Some(f32::NEG_INFINITY));
-    assert!(matches!(second.runtime.placement.gpu_layers, Some(sipp::GpuLayers::All)), "{second:?}");
-    assert_eq!(second.runtime.sampling.seed, None);
+    assert!(matches!(runtime.context.cache_type_k, Some(sipp::CacheType::Q80)), "{told}");
+    assert_eq!(runtime.sampling.logit_bias.first().map(|bias| bias.bias), Some(f32::NEG_INFINITY));
+    let runtime = second.runtime.as_ref().unwrap();
+    assert!(matches!(runtime.placement.gpu_layers, Some(sipp::GpuLayers::All)), "{second:?}");
+    assert_eq!(runtime.sampling.seed, None);
+    for (index, (key, _)) in first.keys().into_iter().enumerate() {
+        assert!(settings.targets.iter().any(|target| target.keys()[index].1), "no target has `{key}`");
+    }
+    let proofs: Vec<_> = others.iter().map(Target::proof).collect();
+    assert_eq!(
+        proofs,
+        [
+            Proof::ApiKey("OPENAI_API_KEY"),
+            Proof::ApiKey("ANTHROPIC_API_KEY"),
+            Proof::Bearer("COMPATIBLE_TOKEN"),
+            Proof::Header("x-acme-key", "ACME_KEY"),
+            Proof::Bearer("GATEWAY_TOKEN"),
+        ]
+    );
+    assert_eq!(settings.network.allow_private.unwrap().len(), 3);
 }
 
 #[test]
-fn the_demo_configuration_is_well_formed() {
+fn the_configurations_for_people_are_well_formed() {
     let path = Path::new("gateway.toml");
     let text = include_str!("../../config/demo.toml").to_owned();
     let settings: Settings = Source::new(path, text).read().unwrap();
     assert_eq!(settings.targets.first().unwrap().name, "demo");
+    Config::parse(path, include_str!("../../config/providers.toml").to_owned()).unwrap();
 }
 
 #[test]
@@ -114,6 +133,26 @@ const WRONG: &[(&str, &str)] = &[
     (
         "a caller with two tokens",
         "{TARGET}[[tokens]]\nenv = \"T\"\ncaller = \"ann\"\n[[tokens]]\nenv = \"U\"\ncaller = \"ann\"\n",
+    ),
+    ("a network that is none", "network = { allow_private = [\"10.0.0.0/99\"] }\n{TARGET}"),
+    ("a provider without a key", "[[targets]]\nname = \"a\"\ntype = \"openai\"\nmodel = \"m\"\n"),
+    (
+        "keys of another type",
+        "{TARGET}base_url = \"https://a.example\"\n[[targets]]\nname = \"a\"\ntype = \"gateway\"\ntarget = \"t\"\n\
+         base_url = \"https://a.example\"\napi_key_env = \"KEY\"\nruntime.context.n_ctx = 5\n",
+    ),
+    (
+        "two credentials",
+        "[[targets]]\nname = \"a\"\ntype = \"gateway\"\ntarget = \"t\"\nbase_url = \"https://a.example\"\n\
+         token_env = \"TOKEN\"\nauth_header_env = \"MY-KEY\"\n",
+    ),
+    (
+        "a component that is none",
+        "[[targets]]\nname = \"a\"\ntype = \"provider\"\nprovider = \"acme\"\nmodel = \"m\"\ncomponent = \"notes.txt\"\n",
+    ),
+    (
+        "an unknown key of timeouts",
+        "[[targets]]\nname = \"a\"\ntype = \"anthropic\"\nmodel = \"m\"\napi_key_env = \"KEY\"\ntimeouts.idle = 5\n",
     ),
     ("several at once", "drain_seconds = 5\n[[targets]]\nname = \"\"\ntype = \"local\"\nmodel = \"none.gguf\"\n"),
 ];

@@ -58,10 +58,41 @@ fn serve_refuses_what_the_model_cannot() {
 fn serve_refuses_a_token_that_is_not_set() {
     let (code, _, stderr) = run("serve", &format!("{TARGETS}[[tokens]]\nenv = \"TEST_NO_TOKEN\"\ncaller = \"ann\"\n"));
     assert_eq!(code, Some(3));
-    assert!(
-        stderr.starts_with("gateway.toml:21: tokens[0].env: the environment variable TEST_NO_TOKEN is not set"),
-        "{stderr}"
-    );
+    assert!(stderr.starts_with("gateway.toml:21: tokens[0].env: `TEST_NO_TOKEN` is required"), "{stderr}");
+}
+
+/// A target on another machine; its key is read when the gateway starts.
+const REMOTE: &str = r#"
+[[targets]]
+name = "remote"
+type = "openai"
+model = "some-model"
+api_key_env = "TEST_NO_KEY"
+"#;
+
+#[test]
+fn secrets_are_only_wanted_where_requests_are_served() {
+    let (code, stdout, stderr) = run("check", REMOTE);
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "configuration is valid: gateway.toml\n", ""));
+    let (code, _, stderr) = run("serve", REMOTE);
+    assert_eq!(code, Some(3));
+    assert!(stderr.starts_with("gateway.toml:6: targets[0].api_key_env: `TEST_NO_KEY` is required"), "{stderr}");
+}
+
+#[test]
+fn both_verbs_refuse_a_remote_target_that_cannot_be() {
+    for (key, refused) in [
+        ("base_url = \"http://10.0.0.1\"", "gateway.toml:7: targets[0].base_url: base_url must be https"),
+        ("retries = 11", "gateway.toml:7: targets[0].retries: retries must be from 0 to 10"),
+        ("timeouts.idle_ms = 0", "gateway.toml:7: targets[0].timeouts: timeouts.idle must be positive"),
+        ("headers = { a = \"b\" }", "gateway.toml:7: targets[0].headers: is not a key of targets of type `openai`"),
+    ] {
+        for verb in ["check", "serve"] {
+            let (code, _, stderr) = run(verb, &format!("{REMOTE}{key}\n"));
+            assert_eq!(code, Some(3));
+            assert!(stderr.starts_with(refused), "{stderr}");
+        }
+    }
 }
 
 #[test]

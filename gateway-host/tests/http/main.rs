@@ -9,6 +9,7 @@
 )]
 
 mod callers;
+mod chain;
 mod check;
 mod events;
 mod profile;
@@ -16,3 +17,5 @@ mod program;
 mod refusals;
 mod running;
 mod shutdown;
+mod upstream;
+mod upstreams;

@@ -50,9 +50,13 @@ async fn finite_and_streamed_answers_say_the_same() {
         assert_eq!(response.status(), 200);
         let events = events::all(response).await;
         let [tokens @ .., (usage, counts), (done, reason)] = events.as_slice() else { panic!("{events:?}") };
-        assert!(tokens.iter().all(|(name, data)| name == "token" && keys(data) == ["text", "sequence"]), "{events:?}");
-        assert_eq!(tokens[0].1["sequence"], 0);
-        assert!(tokens.is_sorted_by_key(|(_, data)| data["sequence"].as_u64().unwrap()), "{events:?}");
+        let mut sequence = 0;
+        for (name, data) in tokens {
+            assert!(name == "token" && data["sequence"] == sequence, "{events:?}");
+            assert!(keys(data).iter().all(|key| ["text", "sequence", "tokens"].contains(key)), "{data}");
+            sequence += data.get("tokens").map_or(1, |tokens| tokens.as_u64().unwrap());
+        }
+        assert_eq!(answer["usage"]["output_tokens"], sequence);
         assert_eq!(tokens.iter().map(|(_, data)| data["text"].as_str().unwrap()).collect::<String>(), text);
         assert_eq!((usage.as_str(), counts), ("usage", &answer["usage"]));
         assert_eq!((done.as_str(), reason), ("done", &json!({"finish_reason": answer["finish_reason"]})));
@@ -74,7 +78,8 @@ async fn one_text_gives_one_vector_and_a_list_gives_a_list() {
     let program = Program::start(&format!("{TARGETS}{VECTORS}"));
     let answer: Value =
         post(&program, "/v1/embed", json!({"model": "vectors", "input": "a red house"})).await.json().await.unwrap();
-    assert_eq!(keys(&answer), ["id", "model", "embedding", "usage"]);
+    assert_eq!(keys(&answer), ["id", "model", "embedding", "pooling", "normalized", "usage"]);
+    assert_eq!((&answer["pooling"], &answer["normalized"]), (&json!("mean"), &json!(true)));
     assert_eq!(keys(&answer["usage"]), ["input_tokens", "output_tokens", "total_tokens"]);
     let alone = answer["embedding"].as_array().unwrap().clone();
     assert!(alone.len() > 8 && alone.iter().all(Value::is_number), "{answer}");
@@ -82,13 +87,40 @@ async fn one_text_gives_one_vector_and_a_list_gives_a_list() {
     let input = json!(["a red house", "two blue cars"]);
     let answer: Value =
         post(&program, "/v1/embed", json!({"model": "vectors", "input": input})).await.json().await.unwrap();
-    assert_eq!(keys(&answer), ["id", "model", "embeddings", "usage"]);
+    assert_eq!(keys(&answer), ["id", "model", "embeddings", "pooling", "normalized", "usage"]);
     let vectors = answer["embeddings"].as_array().unwrap();
     assert_eq!(vectors.len(), 2);
     assert_ne!(vectors[0], vectors[1]);
     for (together, alone) in vectors[0].as_array().unwrap().iter().zip(&alone) {
         assert!((together.as_f64().unwrap() - alone.as_f64().unwrap()).abs() < 1e-3);
     }
+}
+
+#[tokio::test]
+async fn options_of_local_models_have_an_effect() {
+    let program = Program::start(&format!("{TARGETS}{VECTORS}"));
+    let ask = async |option: &str, value: Value| -> String {
+        let mut body = json!({"model": "demo", "prompt": "one two three", "max_tokens": 4, "temperature": 0});
+        body[option] = value;
+        text_of(&post(&program, "/v1/query", body).await.json().await.unwrap(), "demo")
+    };
+    let plain = ask("context_key", json!("k")).await;
+    assert_eq!(plain, ask("deadline_ms", json!(20_000)).await);
+    assert_eq!(ask("grammar", json!("root ::= \"no\"")).await, "no");
+    assert_eq!(ask("json_schema", json!({"const": 5})).await, "5");
+    let banned = ask("sampling", json!({"samplers": ["temperature"], "ignore_eos": true, "seed": 1})).await;
+    assert_eq!(banned, plain);
+    let chat = json!({
+        "model": "demo", "max_tokens": 40, "temperature": 0,
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "What is "}, {"type": "text", "text": "3 plus 4?"}]}],
+        "response_format": {"type": "json_schema", "name": "number", "schema": {"const": 7}},
+    });
+    let answer: Value = post(&program, "/v1/chat", chat).await.json().await.unwrap();
+    assert_eq!(text_of(&answer, "demo"), "7");
+
+    let embed = json!({"model": "vectors", "input": "a red house", "normalize": false});
+    let answer: Value = post(&program, "/v1/embed", embed).await.json().await.unwrap();
+    assert_eq!(answer["normalized"], false);
 }
 
 #[tokio::test]

@@ -79,7 +79,10 @@ impl Program {
     /// The same, with environment variables.
     pub(crate) fn start_with(settings: &str, variables: &[(&str, &str)]) -> Self {
         let mut program = Self::launch(settings, variables);
-        program.wait_for_log(|line| line["listener"] == "public");
+        // Where no model is loaded, the public listener may be told of first.
+        if program.public.is_none() {
+            program.wait_for_log(|line| line["listener"] == "public");
+        }
         program
     }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sipp::{
-    CacheType, Context, ContextOptions, FlashAttention, GpuLayers, LocalDescriptor, LocalOptions, Placement,
-    TextOptions,
+    CacheType, Context, ContextOptions, FlashAttention, GpuLayers, JsonSchemaFormat, LocalDescriptor, LocalOptions,
+    Placement, ResponseFormat, Sampling, TextOptions,
 };
 
 use crate::choice::{self, CACHE_TYPES, FLASH_ATTENTION};
@@ -76,23 +76,36 @@ impl ModelArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Answer")]
 pub(crate) struct TextArgs {
-    /// Most tokens to write [default: up to the end of the context].
+    /// Most tokens to write [default: up to the end of the context, or the provider's].
     #[arg(short = 'n', long, value_name = "N")]
     max_tokens: Option<u32>,
     /// Text that ends the answer and is not part of it; may be given several times.
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// File with a GBNF grammar that the answer must match.
-    #[arg(long, value_name = "FILE")]
-    grammar: Option<PathBuf>,
+    #[command(flatten)]
+    local: LocalTextArgs,
     /// File with a JSON schema that the answer must match.
     #[arg(long, value_name = "FILE")]
     json_schema: Option<PathBuf>,
     /// Longest time for an answer, such as 500ms, 90s or 2m; loading the model does not count.
     #[arg(long, value_name = "DURATION", value_parser = choice::milliseconds)]
     deadline: Option<u32>,
+    /// Randomness; 0 always takes the likeliest token [default: 0.7, or the provider's].
+    #[arg(long, value_name = "T", help_heading = "Sampling", allow_negative_numbers = true)]
+    temperature: Option<f32>,
+    /// Keep the likeliest tokens whose probabilities add up to P [default: 0.8, or the provider's].
+    #[arg(long, value_name = "P", help_heading = "Sampling", allow_negative_numbers = true)]
+    top_p: Option<f32>,
     #[command(flatten)]
     sampling: SamplingArgs,
+}
+
+/// What else only a model of this machine understands.
+#[derive(Debug, Args)]
+pub(crate) struct LocalTextArgs {
+    /// File with a GBNF grammar that the answer must match.
+    #[arg(long, value_name = "FILE")]
+    grammar: Option<PathBuf>,
     /// Most tokens in one call of the model (n_batch) [default: 2048].
     #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Model", display_order = 1000)]
     batch_size: Option<u32>,
@@ -105,7 +118,7 @@ pub(crate) struct TextArgs {
 #[derive(Debug, Clone)]
 pub(crate) struct TextSettings {
     pub(crate) options: TextOptions,
-    pub(crate) local: LocalOptions,
+    pub(crate) local: Option<LocalOptions>,
     pub(crate) context: Context,
 }
 
@@ -115,20 +128,47 @@ impl TextArgs {
     /// Sampling goes into the descriptor and not into the request, so that a value out of range is refused before a
     /// large model is loaded for nothing.
     pub(crate) fn describe(&self, descriptor: LocalDescriptor) -> LocalDescriptor {
-        let context = ContextOptions { n_batch: self.batch_size, n_ubatch: self.ubatch_size, ..descriptor.context };
-        LocalDescriptor { context, sampling: self.sampling.sampling(), ..descriptor }
+        let LocalTextArgs { batch_size, ubatch_size, .. } = self.local;
+        let context = ContextOptions { n_batch: batch_size, n_ubatch: ubatch_size, ..descriptor.context };
+        let sampling = Sampling { temperature: self.temperature, top_p: self.top_p, ..self.sampling.sampling() };
+        LocalDescriptor { context, sampling, ..descriptor }
     }
 
-    /// Reads the files that flags name.
+    /// What is asked of an endpoint elsewhere. The flags for a model of this machine were refused before.
+    pub(crate) fn remote_settings(self) -> Result<TextSettings, Failure> {
+        let schema = self.json_schema.as_deref().map(read).transpose()?;
+        let format = |schema| {
+            ResponseFormat::JsonSchema(JsonSchemaFormat {
+                name: "answer".to_owned(),
+                description: None,
+                schema,
+                strict: Some(true),
+            })
+        };
+        Ok(TextSettings {
+            options: TextOptions {
+                max_tokens: self.max_tokens,
+                temperature: self.temperature,
+                top_p: self.top_p,
+                stop: self.stop,
+                response_format: schema.map(format),
+                ..TextOptions::default()
+            },
+            local: None,
+            context: Context { deadline: self.deadline, ..Context::default() },
+        })
+    }
+
+    /// What is asked of a model of this machine, with the files that flags name.
     pub(crate) fn settings(self) -> Result<TextSettings, Failure> {
         let local = LocalOptions {
-            grammar: self.grammar.as_deref().map(read).transpose()?,
+            grammar: self.local.grammar.as_deref().map(read).transpose()?,
             json_schema: self.json_schema.as_deref().map(read).transpose()?,
             ..LocalOptions::default()
         };
         Ok(TextSettings {
             options: TextOptions { max_tokens: self.max_tokens, stop: self.stop, ..TextOptions::default() },
-            local,
+            local: Some(local),
             context: Context { deadline: self.deadline, ..Context::default() },
         })
     }

@@ -1,29 +1,37 @@
 //! `sipp chat`: one answer, or a conversation with a person at a terminal.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use clap::Args;
 use rustyline::error::ReadlineError;
 use rustyline::{Behavior, Config, DefaultEditor};
-use sipp::{ChatRequest, Message, SippClient};
+use sipp::Message;
 
-use crate::args::{ModelArgs, OutputArgs, TextArgs, TextSettings};
+use crate::args::{ModelArgs, OutputArgs, TextArgs};
+use crate::endpoint::Endpoint;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Output};
+use crate::remote::RemoteArgs;
 use crate::screen::tell;
-use crate::{input, load, text};
+use crate::{input, text};
 
 const PROMPT: &str = "> ";
+
+const USAGE: &str = "\
+sipp chat [OPTIONS] <FILE> [PROMPT]
+       sipp chat [OPTIONS] --provider <NAME> --model <NAME> [PROMPT]
+       sipp chat [OPTIONS] --gateway <URL> --target <NAME> [PROMPT]";
 
 /// Answers a message, or holds a conversation.
 ///
 /// Without PROMPT in a terminal, it is a conversation: the model sees all of it each time. /help lists its commands.
 /// Ctrl-C stops an answer and not the conversation; at the prompt, Ctrl-D or Ctrl-C twice ends it.
 #[derive(Debug, Args)]
+#[command(override_usage = USAGE)]
 pub(crate) struct Arguments {
-    /// The model: a GGUF file, or the first file of a model in several.
-    model: PathBuf,
+    /// The model: a GGUF file, or the first file of a model in several. None with --provider or --gateway.
+    #[arg(value_name = "FILE")]
+    model: Option<String>,
     /// The message; `-` reads it from standard input.
     ///
     /// Without it, standard input is read where that is not a terminal. One line break at its end is left out.
@@ -31,6 +39,8 @@ pub(crate) struct Arguments {
     /// Instructions for the model, before the conversation.
     #[arg(long, value_name = "TEXT", help_heading = "Answer")]
     system: Option<String>,
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(flatten)]
     text: TextArgs,
     #[command(flatten)]
@@ -41,15 +51,14 @@ pub(crate) struct Arguments {
 
 /// Runs `sipp chat`.
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let Arguments { model, load, prompt, system, text, output } = arguments;
-    let prompt = input::prompt(prompt)?;
+    let Arguments { model, remote, load, prompt, system, text, output } = arguments;
+    let (model, prompt) = remote.split(model, prompt.into_iter().collect())?;
+    let prompt = input::only(prompt).and_then(input::prompt)?;
     if prompt.is_none() && output.json {
         return Err(input::missing());
     }
-    let descriptor = text.describe(load.descriptor(&model));
-    let settings = text.settings()?;
-    let client = load::model(descriptor, output.quiet).await?;
-    let mut conversation = Conversation::new(&client, settings, system, Output::new(output));
+    let endpoint = Endpoint::open(model, &load, remote, text, output.quiet).await?;
+    let mut conversation = Conversation { endpoint, system, messages: Vec::new(), output: Output::new(output) };
     match prompt {
         Some(prompt) => conversation.answer(prompt).await,
         None => conversation.hold().await.map(|()| Exit::Success),
@@ -57,19 +66,14 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
 }
 
 /// What was said so far, and how the next answer is asked for.
-struct Conversation<'a> {
-    client: &'a SippClient,
-    settings: TextSettings,
+struct Conversation {
+    endpoint: Endpoint,
     system: Option<String>,
     messages: Vec<Message>,
     output: Output,
 }
 
-impl<'a> Conversation<'a> {
-    fn new(client: &'a SippClient, settings: TextSettings, system: Option<String>, output: Output) -> Self {
-        Self { client, settings, system, messages: Vec::new(), output }
-    }
-
+impl Conversation {
     /// Reads messages and answers them until the person ends it.
     async fn hold(&mut self) -> Result<(), Failure> {
         // Lines are edited on the terminal itself, wherever answers go.
@@ -128,26 +132,15 @@ impl<'a> Conversation<'a> {
     /// Asks for an answer to what was said and this message, and shows it.
     async fn answer(&mut self, message: String) -> Result<Exit, Failure> {
         self.messages.push(Message::user(message));
-        let unlimited = self.settings.options.max_tokens.is_none();
-        let answered = text::stream(self.client.chat(self.request()), &mut self.output, unlimited).await;
+        let system = self.system.as_ref().map(Message::system);
+        let messages = system.into_iter().chain(self.messages.iter().cloned()).collect();
+        let answered = text::stream(self.endpoint.chat(messages), &mut self.output, self.endpoint.limit()).await;
         match &answered {
-            Ok(response) if !response.text.is_empty() => self.messages.push(Message::assistant(&response.text)),
+            Ok(response) if !response.text.is_empty() => self.messages.push(response.message.clone()),
             // Templates want turns to alternate, so that a message without an answer was not said.
             Ok(_) | Err(_) => drop(self.messages.pop()),
         }
         answered.map(|response| text::exit(&response))
-    }
-
-    fn request(&self) -> ChatRequest {
-        let system = self.system.as_ref().map(Message::system);
-        let TextSettings { options, local, context } = self.settings.clone();
-        ChatRequest {
-            messages: system.into_iter().chain(self.messages.iter().cloned()).collect(),
-            options,
-            local: Some(local),
-            context,
-            ..ChatRequest::default()
-        }
     }
 }
 

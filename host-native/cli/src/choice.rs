@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use sipp::{CacheType, FlashAttention, GpuLayers, LogitBias, Pooling, SamplerStage};
+use sipp::{CacheType, Extension, FlashAttention, GpuLayers, LogitBias, Pooling, SamplerStage};
 
 /// Words and what they mean.
 type Table<T> = &'static [(&'static str, T)];
@@ -65,6 +65,15 @@ pub(crate) fn logit_bias(text: &str) -> Result<LogitBias, String> {
     Ok(LogitBias { token, bias })
 }
 
+/// Reads `NAME=VALUE`, where the value is JSON, or else a text.
+pub(crate) fn extension(text: &str) -> Result<Extension, String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or("use NAME=VALUE, such as seed=7 or service_tier=flex")?;
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
+    let value = if is_json { value.to_owned() } else { serde_json::Value::from(value).to_string() };
+    Ok(Extension { name: name.to_owned(), value })
+}
+
 /// Reads a duration such as `90s` as the milliseconds of the contract.
 pub(crate) fn milliseconds(text: &str) -> Result<u32, String> {
     let duration: Duration =
@@ -75,6 +84,16 @@ pub(crate) fn milliseconds(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn extensions_are_json_or_text() {
+        for (text, value) in
+            [("seed=7", "7"), ("tier=flex", "\"flex\""), ("a={\"b\":1}", "{\"b\":1}"), ("a==", "\"=\"")]
+        {
+            assert_eq!(extension(text).unwrap().value, value, "{text}");
+        }
+        assert!(extension("seed").is_err() && extension("=7").is_err());
+    }
 
     #[test]
     fn durations_become_milliseconds() {

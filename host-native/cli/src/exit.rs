@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rustyline::error::ReadlineError;
-use sipp::{CancelReason, Error, ModelFault, engine};
+use sipp::{CancelReason, Error, ModelFault, UpstreamFault, engine};
 
 /// What the help says about exit codes.
 pub(crate) const EXIT_CODES: &str = "\
@@ -110,7 +110,9 @@ impl Failure {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         let Self::Client(error) = self else { return None };
         match error {
-            Error::PromptTooLong(_) => Some("--ctx-size sets n_ctx; 0 takes all that the model can hold"),
+            Error::PromptTooLong(_) => {
+                Some("--ctx-size sets n_ctx of a model of this machine; 0 takes all that it can hold")
+            }
             Error::InvalidRequest(_) => Some("--help explains every option"),
             Error::Model(model) => match model.fault {
                 ModelFault::Configuration => Some("--help explains every option"),
@@ -118,6 +120,9 @@ impl Failure {
                 ModelFault::OutOfMemory => Some("a smaller --ctx-size, or a --cache-type-k such as q8_0, needs less"),
                 ModelFault::NotFound | ModelFault::Corrupt | ModelFault::UnsupportedArchitecture => None,
             },
+            Error::Upstream(upstream) if upstream.fault == UpstreamFault::Authentication => {
+                Some("--api-key-env and --token-env name the variable that holds the credential")
+            }
             Error::EndpointNotFound(_)
             | Error::AmbiguousEndpoint(_)
             | Error::NoSupportedEndpoint(_)

@@ -23,6 +23,16 @@ pub(crate) fn prompt(argument: Option<String>) -> Result<Option<String>, Failure
     }
 }
 
+/// The only word where there is one prompt.
+pub(crate) fn only(mut words: Vec<String>) -> Result<Option<String>, Failure> {
+    if words.len() > 1 {
+        return Err(Failure::Usage(
+            "there is more than one prompt; quote it, and name no file beside --provider or --gateway".to_owned(),
+        ));
+    }
+    Ok(words.pop())
+}
+
 /// What is said where a prompt is needed and there is none.
 pub(crate) fn missing() -> Failure {
     Failure::Usage("there is no prompt; give one, or pipe one in".to_owned())

@@ -22,6 +22,7 @@ const TEMPLATE_COLUMNS: usize = 100;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The model: a GGUF file, or the first file of a model in several.
+    #[arg(value_name = "FILE")]
     model: PathBuf,
     /// Write the chat template, and nothing else.
     #[arg(long, conflicts_with = "json")]

@@ -4,7 +4,8 @@
 
 use serde::Serialize;
 use sipp::{
-    CacheSource, Delta, EmbedResponse, Error, FinishReason, ModelFault, Pooling, Stats, TextResponse, TokenBatch, Usage,
+    CacheSource, Delta, EmbedResponse, Error, FinishReason, Metadata, ModelFault, Pooling, Stats, TextResponse,
+    TokenBatch, UpstreamFault, UpstreamPayload, Usage,
 };
 
 use crate::exit::{Failure, cancel_reason};
@@ -30,7 +31,20 @@ pub(crate) enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         fault: Option<&'static str>,
         message: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        upstream: Option<Upstream<'a>>,
     },
+}
+
+/// Who failed elsewhere, and in which words; null where it said nothing.
+#[derive(Debug, Serialize)]
+pub(crate) struct Upstream<'a> {
+    provider: &'a str,
+    status: Option<u16>,
+    code: Option<&'a str>,
+    request_id: Option<&'a str>,
 }
 
 /// How an answer ended, and what it cost. A text has `text` and `finish_reason`, vectors have `pooling` and `normalized`.
@@ -50,6 +64,37 @@ pub(crate) struct End<'a> {
     usage: Option<Counts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stats: Option<Times>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Trace<'a>>,
+}
+
+/// Where an answer from elsewhere is found there, and how often it was asked for again.
+#[derive(Debug, Serialize)]
+struct Trace<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_response_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_zero")]
+    retries: u32,
+}
+
+impl<'a> Trace<'a> {
+    /// What there is to say, if anything.
+    fn of(metadata: &'a Metadata) -> Option<Self> {
+        let Metadata { request_id: _, upstream_request_id, upstream_response_id, retries } = metadata;
+        let says = upstream_request_id.is_some() || upstream_response_id.is_some() || *retries > 0;
+        says.then_some(Self {
+            upstream_request_id: upstream_request_id.as_deref(),
+            upstream_response_id: upstream_response_id.as_deref(),
+            retries: *retries,
+        })
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references to it")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Tokens counted; null where a count is not known.
@@ -58,7 +103,12 @@ struct Counts {
     input_tokens: Option<u32>,
     output_tokens: Option<u32>,
     total_tokens: Option<u32>,
-    cached_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_input_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_tokens: Option<u32>,
 }
 
 /// Times in milliseconds, and speeds; null where there was nothing to time.
@@ -76,11 +126,11 @@ struct Times {
 
 impl<'a> From<&'a TokenBatch> for Event<'a> {
     fn from(batch: &'a TokenBatch) -> Self {
-        let TokenBatch { delta, sequence, tokens } = batch;
+        let TokenBatch { delta, sequence, tokens, .. } = batch;
         let (sequence, tokens) = (*sequence, *tokens);
         match delta {
             Delta::Text(text) => Self::Token { text, sequence, tokens },
-            Delta::Reasoning(text) => Self::Reasoning { text, sequence, tokens },
+            Delta::Reasoning(reasoning) => Self::Reasoning { text: &reasoning.text, sequence, tokens },
             Delta::ToolCall(call) => {
                 Self::ToolCall { id: &call.id, name: &call.name, arguments: &call.arguments, sequence, tokens }
             }
@@ -96,37 +146,66 @@ impl<'a> From<&'a TextResponse> for Event<'a> {
             cancelled: response.cancelled.map(cancel_reason),
             usage: response.usage.as_ref().map(Counts::from),
             stats: response.stats.as_ref().map(|stats| Times::new(stats, response.usage.as_ref())),
+            metadata: Trace::of(&response.metadata),
             ..End::default()
         })
     }
 }
 
-impl From<&EmbedResponse> for Event<'_> {
-    fn from(response: &EmbedResponse) -> Self {
+impl<'a> From<&'a EmbedResponse> for Event<'a> {
+    fn from(response: &'a EmbedResponse) -> Self {
         let embedding = &response.embedding;
         Self::Response(End {
             pooling: embedding.pooling.map(pooling),
             normalized: embedding.normalized,
             usage: embedding.usage.as_ref().map(Counts::from),
             stats: embedding.stats.as_ref().map(|stats| Times::new(stats, embedding.usage.as_ref())),
+            metadata: Trace::of(&embedding.metadata),
             ..End::default()
         })
     }
 }
 
-impl From<&Failure> for Event<'_> {
-    fn from(failure: &Failure) -> Self {
-        let fault =
-            if let Failure::Client(Error::Model(model)) = failure { Some(model_fault(model.fault)) } else { None };
-        Self::Error { code: failure.code(), fault, message: failure.to_string() }
+impl<'a> From<&'a Failure> for Event<'a> {
+    fn from(failure: &'a Failure) -> Self {
+        let (fault, upstream) = match failure {
+            Failure::Client(Error::Model(model)) => (Some(model_fault(model.fault)), None),
+            Failure::Client(Error::Upstream(payload)) => (Some(upstream_fault(payload.fault)), Some(payload)),
+            _ => (None, None),
+        };
+        Self::Error {
+            code: failure.code(),
+            fault,
+            message: failure.to_string(),
+            retry_after_ms: upstream.and_then(|payload| payload.retry_after),
+            upstream: upstream.map(Upstream::from),
+        }
+    }
+}
+
+impl<'a> From<&'a UpstreamPayload> for Upstream<'a> {
+    fn from(payload: &'a UpstreamPayload) -> Self {
+        Self {
+            provider: &payload.provider,
+            status: payload.status,
+            code: payload.code.as_deref(),
+            request_id: payload.request_id.as_deref(),
+        }
     }
 }
 
 impl From<&Usage> for Counts {
     fn from(usage: &Usage) -> Self {
-        let Usage { input_tokens, output_tokens, cached_tokens } = *usage;
+        let Usage { input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens } = *usage;
         let total_tokens = input_tokens.zip(output_tokens).map(|(input, output)| input.saturating_add(output));
-        Self { input_tokens, output_tokens, total_tokens, cached_tokens }
+        Self {
+            input_tokens,
+            output_tokens,
+            total_tokens,
+            cached_input_tokens: cached_tokens,
+            cache_write_tokens,
+            reasoning_tokens,
+        }
     }
 }
 
@@ -172,6 +251,23 @@ fn pooling(pooling: Pooling) -> &'static str {
         Pooling::Cls => "cls",
         Pooling::Last => "last",
         Pooling::Rank => "rank",
+    }
+}
+
+fn upstream_fault(fault: UpstreamFault) -> &'static str {
+    match fault {
+        UpstreamFault::Authentication => "authentication",
+        UpstreamFault::Authorization => "authorization",
+        UpstreamFault::RateLimited => "rate_limited",
+        UpstreamFault::QuotaExceeded => "quota_exceeded",
+        UpstreamFault::InvalidRequest => "invalid_request",
+        UpstreamFault::UnsupportedFeature => "unsupported_feature",
+        UpstreamFault::ModelNotFound => "model_not_found",
+        UpstreamFault::Timeout => "timeout",
+        UpstreamFault::Overloaded => "overloaded",
+        UpstreamFault::Transport => "transport",
+        UpstreamFault::Protocol => "protocol",
+        UpstreamFault::Provider => "provider",
     }
 }
 

@@ -1,15 +1,17 @@
-//! The program `sipp`: language models of this machine in the terminal.
+//! The program `sipp`: language models in the terminal, of this machine or elsewhere.
 
 mod args;
 mod chat;
 mod choice;
 mod embed;
+mod endpoint;
 mod exit;
 mod input;
 mod inspect;
 mod json;
 mod load;
 mod output;
+mod remote;
 mod sampling;
 mod screen;
 mod stats;
@@ -17,14 +19,14 @@ mod text;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::exit::{EXIT_CODES, Exit, Failure};
 
-/// Runs language models of this machine.
+/// Runs language models of this machine, and asks those of gateways and providers.
 ///
-/// Answers go to standard output, everything else to standard error. Models are files in the GGUF format.
+/// Answers go to standard output, everything else to standard error. Models of this machine are files in the GGUF format.
 #[derive(Debug, Parser)]
 #[command(name = "sipp", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Arguments {
@@ -61,9 +63,10 @@ impl Command {
 }
 
 fn main() -> ExitCode {
-    let command = Arguments::parse().command;
+    let matches = Arguments::command().get_matches();
+    let Arguments { command } = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let json = command.speaks_json();
-    let exit = command.run().unwrap_or_else(|failure| {
+    let exit = remote::check(&matches).and_then(|()| command.run()).unwrap_or_else(|failure| {
         output::report(&failure, json);
         failure.exit()
     });

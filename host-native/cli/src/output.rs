@@ -29,7 +29,7 @@ impl Output {
         }
         match &batch.delta {
             Delta::Text(text) => self.text(text),
-            // Not part of the answer; and nothing offered the model a tool.
+            // Not part of the answer. A note at its end tells of tools.
             Delta::Reasoning(_) | Delta::ToolCall(_) => Ok(()),
         }
     }

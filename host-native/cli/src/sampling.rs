@@ -9,15 +9,9 @@ use crate::choice::{self, SAMPLER_STAGES};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sampling", allow_negative_numbers = true)]
 pub(crate) struct SamplingArgs {
-    /// Randomness; 0 always takes the likeliest token [default: 0.7].
-    #[arg(long, value_name = "T")]
-    temperature: Option<f32>,
     /// Keep the K likeliest tokens; 0 keeps all [default: 40].
     #[arg(long, value_name = "K")]
     top_k: Option<u32>,
-    /// Keep the likeliest tokens whose probabilities add up to P [default: 0.8].
-    #[arg(long, value_name = "P")]
-    top_p: Option<f32>,
     /// Drop tokens below this share of the best token's probability [default: 0, off].
     #[arg(long, value_name = "P")]
     min_p: Option<f32>,
@@ -101,11 +95,9 @@ impl SamplingArgs {
         Sampling {
             samplers: self.samplers.clone(),
             seed: self.seed,
-            temperature: self.temperature,
             dynatemp_range: self.dynatemp_range,
             dynatemp_exponent: self.dynatemp_exponent,
             top_k: self.top_k,
-            top_p: self.top_p,
             min_p: self.min_p,
             typical_p: self.typical_p,
             top_n_sigma: self.top_n_sigma,
@@ -126,6 +118,7 @@ impl SamplingArgs {
             mirostat_eta: self.mirostat_eta,
             logit_bias: self.logit_bias.clone(),
             ignore_eos: self.ignore_eos.then_some(true),
+            ..Sampling::default()
         }
     }
 }

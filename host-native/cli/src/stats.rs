@@ -25,30 +25,37 @@ fn per_second(tokens: u32, milliseconds: f64) -> Option<f64> {
     (tokens > 0 && milliseconds > 0.0).then(|| f64::from(tokens) / milliseconds * 1e3)
 }
 
-/// What `--stats` shows: a line for each step, with its tokens, its time and its speed in columns.
+/// What `--stats` shows: a line for each step that was counted or timed, with its tokens, its time and its speed in
+/// columns. Nobody times the steps of an answer from elsewhere.
 pub(crate) fn block(stats: Option<&Stats>, usage: Option<&Usage>) -> String {
     let speed = stats.map(|stats| Speed::new(stats, usage));
-    let mut rows = Vec::new();
-    let read = usage.and_then(|usage| usage.input_tokens);
-    rows.push(row("prompt", read, stats.map(|stats| stats.prefill_time), speed.and_then(|speed| speed.prefill)));
-    if let Some(cached) = usage.and_then(|usage| usage.cached_tokens) {
-        rows.push(row("  cached", Some(cached), None, None));
-    }
-    // Vectors have no tokens to be the first.
-    if let Some(written) = usage.and_then(|usage| usage.output_tokens) {
-        let first = stats.and_then(|stats| stats.time_to_first_token);
-        rows.push(row("first token", None, first, None));
-        let time = stats.map(|stats| stats.decode_time);
-        rows.push(row("answer", Some(written), time, speed.and_then(|speed| speed.decode)));
-    }
-    rows.join("\n")
+    let counted = |count: fn(&Usage) -> Option<u32>| usage.and_then(count);
+    let read = counted(|usage| usage.input_tokens);
+    let written = counted(|usage| usage.output_tokens);
+    // Vectors have no tokens that could be the first or the last.
+    let writing = stats.filter(|_| written.is_some());
+    let prefill = speed.and_then(|speed| speed.prefill);
+    let rows = [
+        row("prompt", read, stats.map(|stats| stats.prefill_time), prefill),
+        row("  cached", counted(|usage| usage.cached_tokens), None, None),
+        row("  to cache", counted(|usage| usage.cache_write_tokens), None, None),
+        row("first token", None, writing.and_then(|stats| stats.time_to_first_token), None),
+        row("answer", written, writing.map(|stats| stats.decode_time), speed.and_then(|speed| speed.decode)),
+        row("  reasoning", counted(|usage| usage.reasoning_tokens), None, None),
+    ];
+    let rows: Vec<_> = rows.into_iter().flatten().collect();
+    if rows.is_empty() { "nothing was counted".to_owned() } else { rows.join("\n") }
 }
 
-fn row(name: &str, tokens: Option<u32>, milliseconds: Option<f64>, speed: Option<f64>) -> String {
+/// A line, if it has anything to say.
+fn row(name: &str, tokens: Option<u32>, milliseconds: Option<f64>, speed: Option<f64>) -> Option<String> {
+    if tokens.is_none() && milliseconds.is_none() {
+        return None;
+    }
     let tokens = tokens.map_or_else(String::new, |tokens| format!("{tokens} tokens"));
     let time = milliseconds.map_or_else(String::new, |milliseconds| format!("{milliseconds:.1} ms"));
     let speed = speed.map_or_else(String::new, |speed| format!("{speed:.1} tokens/s"));
-    format!("{name:<12}{tokens:>14}{time:>14}{speed:>20}").trim_end().to_owned()
+    Some(format!("{name:<12}{tokens:>14}{time:>14}{speed:>20}").trim_end().to_owned())
 }
 
 #[cfg(test)]
@@ -68,19 +75,39 @@ mod tests {
         }
     }
 
+    fn usage(output_tokens: u32) -> Usage {
+        Usage {
+            input_tokens: Some(40),
+            output_tokens: Some(output_tokens),
+            cached_tokens: None,
+            cache_write_tokens: None,
+            reasoning_tokens: None,
+        }
+    }
+
     #[test]
     fn columns_are_aligned() {
-        let usage = Usage { input_tokens: Some(40), output_tokens: Some(101), cached_tokens: None };
         let expected = "\
 prompt           40 tokens       20.0 ms     2000.0 tokens/s
 first token                      21.0 ms
 answer          101 tokens     1000.0 ms      100.0 tokens/s";
-        assert_eq!(block(Some(&stats()), Some(&usage)), expected);
+        assert_eq!(block(Some(&stats()), Some(&usage(101))), expected);
     }
 
     #[test]
     fn one_token_has_no_speed() {
-        let usage = Usage { input_tokens: Some(40), output_tokens: Some(1), cached_tokens: None };
-        assert_eq!(Speed::new(&stats(), Some(&usage)).decode, None);
+        assert_eq!(Speed::new(&stats(), Some(&usage(1))).decode, None);
+    }
+
+    #[test]
+    fn an_answer_from_elsewhere_has_counts_only() {
+        let usage = Usage { cached_tokens: Some(32), reasoning_tokens: Some(64), ..usage(101) };
+        let expected = "\
+prompt           40 tokens
+  cached         32 tokens
+answer          101 tokens
+  reasoning      64 tokens";
+        assert_eq!(block(None, Some(&usage)), expected);
+        assert_eq!(block(None, None), "nothing was counted");
     }
 }

@@ -1,28 +1,38 @@
 //! `sipp query`, and what it shares with `sipp chat`: one answer, shown as it is made.
 
-use std::path::PathBuf;
 use std::pin::pin;
 
 use clap::Args;
-use sipp::{CancelReason, Error, FinishReason, QueryRequest, TextResponse, TextRun};
+use sipp::{CancelReason, Error, FinishReason, TextResponse, TextRun};
 use tokio::signal::ctrl_c;
 
 use crate::args::{ModelArgs, OutputArgs, TextArgs};
+use crate::endpoint::Endpoint;
 use crate::exit::{Exit, Failure};
+use crate::input;
 use crate::output::Output;
-use crate::{input, load};
+use crate::remote::RemoteArgs;
+
+const USAGE: &str = "\
+sipp query [OPTIONS] <FILE> [PROMPT]
+       sipp query [OPTIONS] --provider <NAME> --model <NAME> [PROMPT]
+       sipp query [OPTIONS] --gateway <URL> --target <NAME> [PROMPT]";
 
 /// Continues a raw prompt.
 ///
 /// The model sees PROMPT as it is, without a chat template: it continues the text.
 #[derive(Debug, Args)]
+#[command(override_usage = USAGE)]
 pub(crate) struct Arguments {
-    /// The model: a GGUF file, or the first file of a model in several.
-    model: PathBuf,
+    /// The model: a GGUF file, or the first file of a model in several. None with --provider or --gateway.
+    #[arg(value_name = "FILE")]
+    model: Option<String>,
     /// The prompt; `-`, or none, reads it from standard input.
     ///
     /// One line break at the end of standard input is left out.
     prompt: Option<String>,
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(flatten)]
     text: TextArgs,
     #[command(flatten)]
@@ -33,27 +43,23 @@ pub(crate) struct Arguments {
 
 /// Runs `sipp query`.
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let Arguments { model, load, prompt, text, output } = arguments;
-    let prompt = input::prompt(prompt)?.ok_or_else(input::missing)?;
-    let descriptor = text.describe(load.descriptor(&model));
-    let settings = text.settings()?;
-    let unlimited = settings.options.max_tokens.is_none();
-    let client = load::model(descriptor, output.quiet).await?;
-    let request = QueryRequest {
-        prompt,
-        options: settings.options,
-        local: Some(settings.local),
-        context: settings.context,
-        ..QueryRequest::default()
-    };
-    let response = stream(client.query(request), &mut Output::new(output), unlimited).await?;
+    let Arguments { model, remote, load, prompt, text, output } = arguments;
+    let (model, prompt) = remote.split(model, prompt.into_iter().collect())?;
+    let prompt = input::only(prompt).and_then(input::prompt)?.ok_or_else(input::missing)?;
+    let endpoint = Endpoint::open(model, &load, remote, text, output.quiet).await?;
+    let limit = endpoint.limit();
+    let response = stream(endpoint.query(prompt), &mut Output::new(output), limit).await?;
     Ok(exit(&response))
 }
 
 /// Shows an answer as it comes. Ctrl-C stops it; what was written until then stays.
 ///
-/// `unlimited` says that the request has no limit of its own, so that one that was met is worth a word.
-pub(crate) async fn stream(mut run: TextRun, output: &mut Output, unlimited: bool) -> Result<TextResponse, Failure> {
+/// `limit` is what to say of a limit that was met and that the request did not set itself.
+pub(crate) async fn stream(
+    mut run: TextRun,
+    output: &mut Output,
+    limit: Option<&str>,
+) -> Result<TextResponse, Failure> {
     let mut interrupt = pin!(ctrl_c());
     let mut interrupted = false;
     loop {
@@ -78,10 +84,20 @@ pub(crate) async fn stream(mut run: TextRun, output: &mut Output, unlimited: boo
     output.response(&response)?;
     if response.cancelled == Some(CancelReason::DeadlineExceeded) {
         output.note("error: the deadline passed, so the answer is not complete");
-    } else if response.finish_reason == FinishReason::Length && unlimited {
-        output.note("note: the answer ends because the context is full; raise --ctx-size for a longer one");
+    } else if let Some(why) = surprise(response.finish_reason, limit) {
+        output.note(&format!("note: the answer ends because {why}"));
     }
     Ok(response)
+}
+
+/// Why an answer ended, where its text does not show it.
+fn surprise<'a>(reason: FinishReason, limit: Option<&'a str>) -> Option<&'a str> {
+    match reason {
+        FinishReason::Length => limit,
+        FinishReason::ContentFilter => Some("the provider withheld the rest"),
+        FinishReason::ToolCalls => Some("the model wants a tool called; --json shows which"),
+        FinishReason::Stop | FinishReason::Cancelled => None,
+    }
 }
 
 /// How an answer ended, as an exit code.

@@ -1,5 +1,7 @@
 //! What the guests of the host's tests share: the bindings of the world `sipp:client/app`, and a client of which a
-//! guest writes only what it does wrong.
+//! guest writes only what it does wrong. Adapters, of the world `sipp:inference/provider`, have a module of their own.
+
+pub mod adapter;
 
 #[allow(
     missing_docs,
@@ -9,7 +11,9 @@
 )]
 mod bindings {
     wit_bindgen::generate!({
-        path: ["../../wit/inference", "../../wit/host", "../../wit/client"],
+        path: [
+            "../../wit/wasi-clocks", "../../wit/wasi-http", "../../wit/inference", "../../wit/host", "../../wit/client",
+        ],
         world: "sipp:client/app",
         generate_all,
         pub_export_macro: true,
@@ -100,7 +104,7 @@ pub fn answer(tokens: StreamReader<TokenBatch>, outcome: FutureReader<Result<Out
 /// One token of text.
 #[must_use]
 pub fn batch(sequence: u32, text: String) -> TokenBatch {
-    TokenBatch { delta: Delta::Text(text), sequence, tokens: 1 }
+    TokenBatch { delta: Delta::Text(text), sequence, tokens: 1, logprobs: Vec::new() }
 }
 
 /// How an answer ends that nothing else ends.
@@ -108,6 +112,6 @@ pub fn batch(sequence: u32, text: String) -> TokenBatch {
 /// # Errors
 /// Never; it has the type of an outcome.
 pub fn ended() -> Result<Outcome, Error> {
-    let metadata = Metadata { request_id: None, upstream_request_id: None, upstream_response_id: None };
+    let metadata = Metadata { request_id: None, upstream_request_id: None, upstream_response_id: None, retries: 0 };
     Ok(Outcome { finish: FinishReason::Stop, usage: None, stats: None, metadata })
 }

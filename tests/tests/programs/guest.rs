@@ -67,19 +67,3 @@ pub(crate) fn is_failure<T>(result: Result<T, Error>) -> Result<()> {
         Ok(_) => anyhow::bail!("expected the component's failure, got an answer"),
     }
 }
-
-/// Memory of this process that is in use, in bytes, where the system tells.
-pub(crate) fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
-}
-
-/// Sees that memory has not grown by more than `most` bytes since `before`.
-pub(crate) fn check_growth(before: Option<u64>, most: u64) -> Result<()> {
-    if let (Some(before), Some(now)) = (before, resident()) {
-        let growth = now.saturating_sub(before);
-        ensure!(growth <= most, "memory grew by {} KiB; at most {} KiB were expected", growth >> 10, most >> 10);
-    }
-    Ok(())
-}

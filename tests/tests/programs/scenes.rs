@@ -7,9 +7,10 @@ use sipp::{
     CancelReason, Context, Delta, Error, FinishReason, LocalDescriptor, LocalOptions, QueryRequest, Sampling,
     TextOptions, TextResponse,
 };
+use sipp_tests::memory::{check_growth, resident};
 use sipp_tests::tree;
 
-use super::guest::{Scene, Stage, check_growth, is_failure, resident};
+use super::guest::{Scene, Stage, is_failure};
 
 /// A guest's linear memory may grow to 64 MiB; beside it a scene needs next to nothing.
 const GUEST_MEMORY: u64 = 80 << 20;

@@ -1,6 +1,7 @@
 //! `cargo x build`: components first, then the native programs that embed them.
 
 mod component;
+mod third_party;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -23,6 +24,8 @@ enum Part {
     Components,
     /// The guests of the tests, to `target/components/programs/<name>.wasm`.
     Programs,
+    /// The adapters in other languages, to `target/components/third-party/`; only when named.
+    ThirdParty,
     /// `sipp` and `sipp-gateway`, to `target/release/`.
     Native,
 }
@@ -39,6 +42,10 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<()> 
     }
     if wanted(Part::Programs) {
         programs(repository)?;
+    }
+    // Their tools are tests' alone, so that they must be asked for.
+    if arguments.parts.contains(&Part::ThirdParty) {
+        third_parties(repository)?;
     }
     if wanted(Part::Native) {
         native(repository, &["--bins"])?;
@@ -61,6 +68,14 @@ pub(crate) fn components(repository: &Repository) -> Result<()> {
 pub(crate) fn programs(repository: &Repository) -> Result<()> {
     let output = repository.target().join("components/programs");
     component::build(repository, &repository.test_programs(), &output, &["--workspace", "--bins", "--examples"])
+}
+
+/// Builds the adapters that others could have made.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn third_parties(repository: &Repository) -> Result<()> {
+    third_party::build(repository)
 }
 
 /// Builds native programs. `targets` chooses them; the packages stay the same for every verb, because cargo compiles a

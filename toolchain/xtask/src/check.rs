@@ -84,8 +84,8 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<()> 
 }
 
 /// The workspaces of the tree.
-fn workspaces(repository: &Repository) -> [PathBuf; 3] {
-    [repository.root().to_owned(), repository.components(), repository.test_programs()]
+fn workspaces(repository: &Repository) -> [PathBuf; 4] {
+    [repository.root().to_owned(), repository.components(), repository.test_programs(), repository.rust_example()]
 }
 
 /// Runs all commands, and fails if one did: so that one run shows everything.

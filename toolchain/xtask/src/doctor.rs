@@ -41,6 +41,7 @@ fn table(repository: &Repository) -> Vec<(Part, &'static str)> {
             Thing::Native => "check, build, test, serve, bench: llama.cpp",
             Thing::Wasm => "check, build, test, serve, bench: components",
             Thing::Lints | Thing::Deny => "check",
+            Thing::Python | Thing::Javascript => "test",
         };
         rows.extend(thing.parts(repository).into_iter().map(|part| (part, needed_by)));
     }

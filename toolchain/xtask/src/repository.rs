@@ -65,6 +65,16 @@ impl Repository {
         self.root.join("tests/programs")
     }
 
+    /// The workspace of the adapter in Rust that others begin with.
+    pub(crate) fn rust_example(&self) -> PathBuf {
+        self.third_parties().join("rust")
+    }
+
+    /// Where adapters of others' making lie, one folder for each language.
+    pub(crate) fn third_parties(&self) -> PathBuf {
+        self.root.join("tests/third-party")
+    }
+
     /// The model that the tree carries.
     pub(crate) fn demo_model(&self) -> PathBuf {
         self.root.join("models/demo.gguf")

@@ -4,7 +4,9 @@
 //! that every verb can ask for what it needs before it starts.
 
 pub(crate) mod debian;
+pub(crate) mod javascript;
 pub(crate) mod native;
+pub(crate) mod python;
 pub(crate) mod rust;
 mod sources;
 pub(crate) mod wasm;
@@ -32,6 +34,10 @@ pub(crate) enum Thing {
     Lints,
     /// cargo-deny.
     Deny,
+    /// Python with the packages of the tests.
+    Python,
+    /// What makes components of JavaScript, for a test.
+    Javascript,
 }
 
 /// One program or library of a thing, and whether it is there.
@@ -52,7 +58,7 @@ pub(crate) struct Way {
 
 impl Thing {
     /// Every thing, in the order in which they are obtained.
-    pub(crate) const ALL: [Self; 4] = [Self::Native, Self::Wasm, Self::Lints, Self::Deny];
+    pub(crate) const ALL: [Self; 6] = [Self::Native, Self::Wasm, Self::Lints, Self::Deny, Self::Python, Self::Javascript];
 
     /// What it consists of, looked up now.
     pub(crate) fn parts(self, repository: &Repository) -> Vec<Part> {
@@ -61,6 +67,8 @@ impl Thing {
             Self::Wasm => vec![wasm::part(repository)],
             Self::Lints => rust::lints(),
             Self::Deny => vec![rust::deny()],
+            Self::Python => vec![python::part(repository)],
+            Self::Javascript => vec![javascript::part()],
         }
     }
 
@@ -71,6 +79,8 @@ impl Thing {
             Self::Wasm => wasm::WAYS.into_iter().filter(|way| wasm::allowed(way.name)).collect(),
             Self::Lints => vec![rust::LINTS],
             Self::Deny => vec![rust::DENY],
+            Self::Python => vec![python::VENV, python::APT],
+            Self::Javascript => vec![javascript::INSTALL],
         }
     }
 
@@ -81,6 +91,8 @@ impl Thing {
             Self::Wasm => wasm::ADVICE.to_owned(),
             Self::Lints => "run `rustup component add rustfmt clippy`, or install them with Rust itself".to_owned(),
             Self::Deny => "run `cargo install cargo-deny --locked`".to_owned(),
+            Self::Python => python::ADVICE.to_owned(),
+            Self::Javascript => javascript::ADVICE.to_owned(),
         }
     }
 

@@ -11,6 +11,7 @@ use clap::Args;
 use crate::build;
 use crate::process;
 use crate::repository::Repository;
+use crate::setup::python;
 use summary::Summary;
 
 /// Which tests to run.
@@ -33,6 +34,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<()> {
     build::components(repository)?;
     build::programs(repository)?;
+    build::third_parties(repository)?;
     build::native(repository, &["--bins"])?;
 
     let mut summary = Summary::default();
@@ -71,6 +73,8 @@ fn suites(repository: &Repository) -> [(&'static str, Command); 3] {
     components.args(["test", "--release", "--workspace", "--lib", "--no-fail-fast"]);
     let mut workspace = repository.cargo(repository.root());
     workspace.args(["test", "--release", "--no-fail-fast"]).args(build::PACKAGES);
+    // The providers' official clients are Python's.
+    workspace.envs(python::python(repository).map(|python| ("SIPP_PYTHON", python)));
     [("xtask", xtask), ("components", components), ("the workspace", workspace)]
 }
 

@@ -5,12 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::sipp::{Ended, demo, run, run_with_input};
-
-/// What the program said.
-fn said(arguments: &[&str], ended: &Ended) -> String {
-    format!("$ sipp {}\n{}{}exit {}\n\n", arguments.join(" "), ended.stdout, ended.stderr, ended.code)
-}
+use crate::sipp::{demo, run, run_with_input, said};
 
 #[test]
 fn a_bad_model_exits_with_3() {

@@ -1,4 +1,4 @@
-//! Runs the real program on the demo model, as a person and as a script would.
+//! Runs the real program, on the demo model and against endpoints elsewhere, as a person and as a script would.
 //!
 //! Answers are greedy, and among those that the demo model is trained to give. Snapshots hold what the program itself
 //! says.
@@ -13,7 +13,10 @@
 
 mod answers;
 mod errors;
+mod gateway;
 mod inspect;
+mod remote;
 mod sipp;
 #[cfg(unix)]
 mod terminal;
+mod upstream;

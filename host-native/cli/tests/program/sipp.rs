@@ -67,6 +67,11 @@ pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> Ended {
     child.wait_with_output().unwrap().into()
 }
 
+/// A run as a person would see it: the command, and what the program said.
+pub(crate) fn said(arguments: &[&str], ended: &Ended) -> String {
+    format!("$ sipp {}\n{}{}exit {}\n\n", arguments.join(" "), ended.stdout, ended.stderr, ended.code)
+}
+
 /// Text without what differs from run to run: every number becomes `N`, and columns get one space between them.
 pub(crate) fn redact(text: &str) -> String {
     let mut redacted = String::new();

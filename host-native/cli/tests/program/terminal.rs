@@ -37,7 +37,7 @@ fn converse(arguments: &[&str]) -> PtySession {
 }
 
 /// A conversation that waits for a message, by this command.
-fn greeted(command: Command) -> PtySession {
+pub(crate) fn greeted(command: Command) -> PtySession {
     let mut session = start(command);
     session.exp_string("/help lists the commands").unwrap();
     session.exp_string("> ").unwrap();
@@ -45,7 +45,7 @@ fn greeted(command: Command) -> PtySession {
 }
 
 /// Types a line, and waits until the prompt is back. Returns what came between.
-fn say(session: &mut PtySession, line: &str) -> String {
+pub(crate) fn say(session: &mut PtySession, line: &str) -> String {
     // The editor reads the terminal raw, where Enter is a carriage return.
     session.send(&format!("{line}\r")).unwrap();
     session.flush().unwrap();
@@ -55,7 +55,7 @@ fn say(session: &mut PtySession, line: &str) -> String {
     answer
 }
 
-fn exit_code(mut session: PtySession) -> i32 {
+pub(crate) fn exit_code(mut session: PtySession) -> i32 {
     session.exp_eof().unwrap();
     let WaitStatus::Exited(_, code) = session.process().wait().unwrap() else { panic!("a signal ended the program") };
     code

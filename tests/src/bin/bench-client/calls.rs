@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use futures_util::future::try_join_all;
 use sipp::UnsupportedPayload;
-use sipp::parts::{Answerer, EmbedRequest, Feeder, Open, Outcome, Request};
+use sipp::parts::{Answer, Answerer, Answering, EmbedRequest, Open, Outcome, Request};
 use sipp::{Capabilities, Embedding, Error, FinishReason, LocalDescriptor, Metadata, Operation, SippClient, Support};
-use tokio::sync::oneshot::Sender;
 
 use crate::figures::{Latency, Start, median};
 
@@ -71,15 +70,21 @@ impl Answerer for Nothing {
         Capabilities { query: Support::Supported, chat: Support::Supported, embed: Support::Unsupported }
     }
 
-    fn generate(&self, request: Request, feeder: Feeder) -> Result<(), Error> {
-        let metadata =
-            Metadata { request_id: request.context.request_id, upstream_request_id: None, upstream_response_id: None };
+    fn generate(self: Arc<Self>, request: Request) -> Answering<Answer> {
+        let metadata = Metadata {
+            request_id: request.context.request_id,
+            upstream_request_id: None,
+            upstream_response_id: None,
+            retries: 0,
+        };
+        let (feeder, answer) = Answer::new();
         feeder.finish(Ok(Outcome { finish: FinishReason::Stop, usage: None, stats: None, metadata }));
-        Ok(())
+        Box::pin(std::future::ready(Ok(answer)))
     }
 
-    fn embed(&self, _request: EmbedRequest, _done: Sender<Result<Embedding, Error>>) -> Result<(), Error> {
+    fn embed(self: Arc<Self>, _request: EmbedRequest) -> Answering<Embedding> {
         let reason = "it answers text only".to_owned();
-        Err(Error::Unsupported(UnsupportedPayload { operation: Operation::Embed, endpoint: None, reason }))
+        let payload = UnsupportedPayload { operation: Operation::Embed, endpoint: None, reason };
+        Box::pin(std::future::ready(Err(Error::Unsupported(payload))))
     }
 }

@@ -38,10 +38,13 @@ const EMPTY_WORDS: [&str; 18] = [
 ];
 
 /// Names that end in such a word because the field's own term does.
-const TERMS: [&str; 1] = ["dry-base"];
+const TERMS: [&str; 2] = ["dry-base", "info"];
 
 /// Items that may hold a 64-bit integer, which is a BigInt in JavaScript: those that can exceed 2^32.
 const WIDE: [&str; 0] = [];
+
+/// Namespace of the standard, whose names and widths are not ours to judge.
+const STANDARD: &str = "wasi";
 
 /// Every finding, as a line that names file, line and item.
 ///
@@ -67,7 +70,7 @@ fn judge(mut groups: Vec<UnresolvedPackageGroup>) -> Result<Vec<String>> {
     if let Err(error) = resolve.push_groups(last, groups) {
         bail!("the packages do not resolve together: {}", resolve.render_error(&error.into()));
     }
-    let mut lint = Lint { resolve: &resolve, findings: Vec::new() };
+    let mut lint = Lint { resolve: &resolve, findings: Vec::new(), standard: false };
     for (_, package) in &resolve.packages {
         lint.package(package).with_context(|| format!("package {}", package.name))?;
     }
@@ -81,10 +84,13 @@ fn judge(mut groups: Vec<UnresolvedPackageGroup>) -> Result<Vec<String>> {
 struct Lint<'a> {
     resolve: &'a Resolve,
     findings: Vec<String>,
+    /// Whether the package at hand is the standard's.
+    standard: bool,
 }
 
 impl Lint<'_> {
     fn package(&mut self, package: &Package) -> Result<()> {
+        self.standard = package.name.namespace == STANDARD;
         for id in package.interfaces.values() {
             self.interface(self.resolve.interfaces.get(*id).context("an interface is lost")?);
         }
@@ -192,7 +198,7 @@ impl Lint<'_> {
 
     fn name(&mut self, what: &str, name: &str, span: Span) {
         let last = name.rsplit('-').next().unwrap_or(name);
-        if EMPTY_WORDS.contains(&last) && !TERMS.contains(&name) {
+        if !self.standard && EMPTY_WORDS.contains(&last) && !TERMS.contains(&name) {
             self.find(span, &format!("{what} `{name}` ends in `{last}`, which says nothing"));
         }
     }
@@ -200,7 +206,7 @@ impl Lint<'_> {
     /// Looks through what has no name of its own, such as `option<u64>`.
     fn width(&mut self, name: &str, ty: Option<Type>, span: Span) {
         match ty {
-            Some(Type::U64 | Type::S64) if !WIDE.contains(&name) => {
+            Some(Type::U64 | Type::S64) if !self.standard && !WIDE.contains(&name) => {
                 self.find(span, &format!("`{name}` is a 64-bit integer; list it as one that exceeds 2^32, or use u32"));
             }
             Some(Type::Id(id)) => {

@@ -16,7 +16,7 @@ use crate::process;
 const PACKAGES: [&str; 4] = ["g++", "make", "cmake", "libclang-dev"];
 
 /// The way through apt.
-pub(super) const APT: Way = Way { name: "apt-get install", obtain: |_| install() };
+pub(super) const APT: Way = Way { name: "apt-get install", obtain: |_| apt_install(&PACKAGES) };
 
 /// Folders in which bindgen looks for libclang too. `*` stands for a version.
 const LIBCLANG_FOLDERS: [&str; 12] = [
@@ -64,7 +64,8 @@ pub(super) fn advice() -> String {
     }
 }
 
-fn install() -> Result<()> {
+/// Installs packages of Debian's or Ubuntu's.
+pub(super) fn apt_install(packages: &[&str]) -> Result<()> {
     if process::find_program("apt-get").is_none() {
         bail!("there is no apt-get here");
     }
@@ -77,7 +78,7 @@ fn install() -> Result<()> {
         command
     };
     process::attempt(&mut apt(&["update", "--quiet"]))?;
-    process::attempt(apt(&["install", "--quiet", "--yes", "--no-install-recommends"]).args(PACKAGES))
+    process::attempt(apt(&["install", "--quiet", "--yes", "--no-install-recommends"]).args(packages))
 }
 
 /// The library that bindgen loads: first where `LIBCLANG_PATH` says, then where distributions put it.

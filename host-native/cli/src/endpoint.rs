@@ -1,0 +1,80 @@
+//! Who answers: a model of this machine, or an endpoint elsewhere.
+
+use std::path::Path;
+
+use sipp::{ChatRequest, EndpointRef, Message, QueryRequest, SippClient, TextRun};
+
+use crate::args::{ModelArgs, TextArgs, TextSettings};
+use crate::exit::Failure;
+use crate::load;
+use crate::remote::{Foreign, RemoteArgs};
+
+/// An endpoint for text, and what is asked of it each time.
+pub(crate) struct Endpoint {
+    client: SippClient,
+    reference: Option<EndpointRef>,
+    settings: TextSettings,
+    foreign: Foreign,
+}
+
+impl Endpoint {
+    /// Opens what the command line names: the model's file, or else the endpoint elsewhere.
+    pub(crate) async fn open(
+        model: Option<String>,
+        load: &ModelArgs,
+        remote: RemoteArgs,
+        text: TextArgs,
+        quiet: bool,
+    ) -> Result<Self, Failure> {
+        if let Some(model) = model {
+            let descriptor = text.describe(load.descriptor(Path::new(&model)));
+            let settings = text.settings()?;
+            let client = load::model(descriptor, quiet).await?;
+            return Ok(Self { client, reference: None, settings, foreign: Foreign::default() });
+        }
+        let settings = text.remote_settings()?;
+        let (client, reference, foreign) = remote.open().await?;
+        Ok(Self { client, reference: Some(reference), settings, foreign })
+    }
+
+    /// What a note says of an answer that met a limit which nobody set.
+    pub(crate) fn limit(&self) -> Option<&'static str> {
+        match (self.settings.options.max_tokens, &self.reference) {
+            (Some(_), _) => None,
+            (None, None) => Some("the context is full; raise --ctx-size for a longer one"),
+            (None, Some(_)) => Some("it met the endpoint's own limit; --max-tokens sets another"),
+        }
+    }
+
+    /// Continues a prompt.
+    pub(crate) fn query(self, prompt: String) -> TextRun {
+        let TextSettings { options, local, context } = self.settings;
+        let Foreign { endpoint_options, provider_options } = self.foreign;
+        let endpoint = self.reference;
+        self.client.query(QueryRequest {
+            endpoint,
+            prompt,
+            options,
+            local,
+            endpoint_options,
+            provider_options,
+            context,
+        })
+    }
+
+    /// Answers a conversation.
+    pub(crate) fn chat(&self, messages: Vec<Message>) -> TextRun {
+        let TextSettings { options, local, context } = self.settings.clone();
+        let Foreign { endpoint_options, provider_options } = self.foreign.clone();
+        let endpoint = self.reference.clone();
+        self.client.chat(ChatRequest {
+            endpoint,
+            messages,
+            options,
+            local,
+            endpoint_options,
+            provider_options,
+            context,
+        })
+    }
+}

@@ -1,0 +1,364 @@
+//! What an adapter may send: requests to its endpoint's own origin, with the credential that it never sees.
+//!
+//! It stands behind `wasi:http/client`. The adapter writes the request; here it is judged, completed, sent and watched.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE, HeaderName, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
+use http_body::{Body, Frame};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiHttpHooks,
+};
+use zeroize::Zeroizing;
+
+use super::connection::{Pool, Prohibited, TooSlow, cause};
+use crate::secret::Secret;
+use crate::switchboard::lock;
+use crate::{Error, UpstreamPayload};
+
+/// Largest body of a request, in bytes: a conversation with many images.
+const LARGEST_REQUEST: usize = 128 << 20;
+
+/// Most of a body that is read after its adapter had enough, in bytes.
+const REST: usize = 16 << 10;
+
+/// How long the rest of a body may take.
+const REST_TIME: Duration = Duration::from_millis(500);
+
+/// How requests name their sender.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("sipp/", env!("CARGO_PKG_VERSION")));
+
+/// Where a credential goes.
+pub(super) struct Placement {
+    pub(super) header: HeaderName,
+    /// What stands before the secret.
+    pub(super) prefix: String,
+    pub(super) secret: Arc<Secret>,
+}
+
+/// Where one endpoint's requests go, and what is added to them.
+pub(super) struct Route {
+    /// Scheme, authority and base path.
+    pub(super) base_url: Uri,
+    pub(super) pool: Pool,
+    pub(super) credential: Option<Placement>,
+    pub(super) headers: HeaderMap,
+    /// Until a response begins, or is complete when it comes in one piece.
+    pub(super) request: Duration,
+    /// Between two pieces of a response.
+    pub(super) idle: Duration,
+}
+
+/// What is known about one attempt to get an answer besides what the adapter says.
+#[derive(Default)]
+pub(super) struct Facts {
+    /// Secrets that were sent: they must not come back in a text.
+    secrets: Vec<Zeroizing<String>>,
+    /// Why the host itself refused to send.
+    refusal: Option<Error>,
+    /// It failed before there was a response, in a way that can pass.
+    passing: bool,
+}
+
+/// One attempt's way out.
+#[derive(Clone)]
+pub(super) struct Outbound {
+    /// None for an adapter that only describes itself.
+    route: Option<Arc<Route>>,
+    /// Whether the answer is wanted in one piece.
+    whole: bool,
+    cancelled: CancellationToken,
+    facts: Arc<Mutex<Facts>>,
+}
+
+impl Outbound {
+    pub(super) fn new(route: Arc<Route>, whole: bool, cancelled: CancellationToken) -> Self {
+        Self { route: Some(route), whole, cancelled, facts: Arc::default() }
+    }
+
+    /// For an adapter that is only asked what it is.
+    pub(super) fn closed() -> Self {
+        Self { route: None, whole: true, cancelled: CancellationToken::new(), facts: Arc::default() }
+    }
+
+    /// Whether the attempt failed before there was a response, in a way that can pass.
+    pub(super) fn may_pass(&self) -> bool {
+        lock(&self.facts).passing
+    }
+
+    /// An adapter's error as it may be shown: the host's own reason where it refused, and no secret in any text.
+    pub(super) fn judged(&self, error: Error) -> Error {
+        let facts = lock(&self.facts);
+        if let (Some(refusal), Error::Upstream(_)) = (&facts.refusal, &error) {
+            return refusal.clone();
+        }
+        let redacted = |text: String| {
+            facts.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "[redacted]"))
+        };
+        match error {
+            Error::Upstream(payload) => Error::Upstream(UpstreamPayload {
+                message: redacted(payload.message),
+                code: payload.code.map(redacted),
+                request_id: payload.request_id.map(redacted),
+                ..payload
+            }),
+            Error::InvalidRequest(text) => Error::InvalidRequest(redacted(text)),
+            Error::Internal(text) => Error::Internal(redacted(text)),
+            other => other,
+        }
+    }
+
+    async fn send(self, request: Request<UnsyncBoxBody<Bytes, HttpError>>) -> Result<Response<Guarded>, HttpError> {
+        let Some(route) = self.route.clone() else { return Err(HttpError::HttpRequestDenied) };
+        let due = Instant::now() + route.request;
+        let sending = async {
+            let request = self.complete(&route, request).await?;
+            let response = route.pool.request(request).await;
+            response.map_err(|error| self.failed(&error))
+        };
+        let response = tokio::select! {
+            sent = tokio::time::timeout_at(due, sending) => sent.map_err(|_| HttpError::HttpResponseTimeout)??,
+            () = self.cancelled.cancelled() => return Err(HttpError::ConnectionTerminated),
+        };
+        let due = self.whole.then(|| Box::pin(tokio::time::sleep_until(due)));
+        Ok(response.map(|body| Guarded {
+            body: Some(body),
+            due,
+            idle: Box::pin(tokio::time::sleep(route.idle)),
+            patience: route.idle,
+            stop: Box::pin(self.cancelled.clone().cancelled_owned()),
+            cancelled: self.cancelled,
+        }))
+    }
+
+    /// Judges a request of the adapter's, and adds what only the host has.
+    async fn complete(
+        &self,
+        route: &Route,
+        request: Request<UnsyncBoxBody<Bytes, HttpError>>,
+    ) -> Result<Request<Full<Bytes>>, HttpError> {
+        let (mut parts, body) = request.into_parts();
+        if !is_own(&route.base_url, &parts.uri) {
+            let origin = parts.uri.authority().map_or("no host", http::uri::Authority::as_str);
+            let text = format!("the adapter asked for `{origin}`, which is not its endpoint's origin; it was refused");
+            return Err(self.refused(Error::Internal(text)));
+        }
+        let body = Limited::new(body, LARGEST_REQUEST).collect().await;
+        let body = body.map_err(|_| HttpError::HttpRequestBodySize(None))?.to_bytes();
+        for (name, value) in &route.headers {
+            parts.headers.insert(name, value.clone());
+        }
+        parts.headers.entry(USER_AGENT).or_insert(AGENT);
+        if let Some(placement) = &route.credential {
+            let secret = placement.secret.resolve().await.map_err(|error| self.refused(error))?;
+            let value = Zeroizing::new(format!("{}{}", placement.prefix, secret.as_str()).into_bytes());
+            lock(&self.facts).secrets.push(secret);
+            let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(value))
+                .map_err(|_| self.refused(Error::InvalidRequest("the credential fits no header".to_owned())))?;
+            value.set_sensitive(true);
+            parts.headers.insert(placement.header.clone(), value);
+        }
+        Ok(Request::from_parts(parts, Full::new(body)))
+    }
+
+    fn refused(&self, error: Error) -> HttpError {
+        lock(&self.facts).refusal = Some(error);
+        HttpError::HttpRequestDenied
+    }
+
+    /// What a failure before the response is, in the words of `wasi:http`.
+    fn failed(&self, error: &hyper_util::client::legacy::Error) -> HttpError {
+        if let Some(prohibited) = cause::<Prohibited>(error) {
+            lock(&self.facts).refusal = Some(Error::InvalidRequest(prohibited.to_string()));
+            return HttpError::DestinationIpProhibited;
+        }
+        if let Some(error) = cause::<rustls::Error>(error) {
+            return match error {
+                rustls::Error::InvalidCertificate(_) => HttpError::TlsCertificateError,
+                _ => HttpError::TlsProtocolError,
+            };
+        }
+        if let Some(error) = cause::<hyper::Error>(error).filter(|error| error.is_parse()) {
+            return if error.is_parse_too_large() {
+                HttpError::HttpResponseHeaderSectionSize(None)
+            } else {
+                HttpError::HttpProtocolError
+            };
+        }
+        // From here on, another attempt may succeed.
+        lock(&self.facts).passing = true;
+        if cause::<TooSlow>(error).is_some() {
+            return HttpError::ConnectionTimeout;
+        }
+        if !error.is_connect() {
+            return HttpError::ConnectionTerminated;
+        }
+        match cause::<std::io::Error>(error).map(std::io::Error::kind) {
+            Some(std::io::ErrorKind::ConnectionRefused) => HttpError::ConnectionRefused,
+            Some(std::io::ErrorKind::NetworkUnreachable | std::io::ErrorKind::HostUnreachable) => {
+                HttpError::DestinationIpUnroutable
+            }
+            // Name lookup is the only other thing that fails with an error of the system's.
+            _ => HttpError::InternalError(Some(format!("there is no connection to the upstream: {}", root(error)))),
+        }
+    }
+}
+
+/// The text of an error's first cause.
+fn root(error: &hyper_util::client::legacy::Error) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+/// Whether a request goes to the origin of its endpoint.
+fn is_own(base_url: &Uri, uri: &Uri) -> bool {
+    let same = |one: Option<&str>, other: Option<&str>| match (one, other) {
+        (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+        (Some(_), None) | (None, _) => false,
+    };
+    same(base_url.scheme_str(), uri.scheme_str())
+        && same(base_url.authority().map(http::uri::Authority::as_str), uri.authority().map(http::uri::Authority::as_str))
+}
+
+impl WasiHttpHooks for Outbound {
+    /// Headers that only the host writes.
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        let own = self.route.as_ref().and_then(|route| route.credential.as_ref()).map(|own| own.header.clone());
+        Arc::new(move |name| {
+            DEFAULT_FORBIDDEN_HEADERS.contains(name)
+                || *name == AUTHORIZATION
+                || *name == COOKIE
+                || own.as_ref().is_some_and(|own| own == name)
+        })
+    }
+
+    /// hyper writes it, where the protocol's version has one.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<UnsyncBoxBody<Bytes, HttpError>>,
+        _options: Option<RequestOptions>,
+        _read: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let outbound = self.clone();
+        Box::new(async move {
+            let response = outbound.send(request).await?;
+            // The pool drives its connections itself.
+            let driven: Box<dyn Future<Output = Result<(), HttpError>> + Send> = Box::new(std::future::ready(Ok(())));
+            Ok((response.map(BodyExt::boxed_unsync), driven))
+        })
+    }
+}
+
+type Sent =
+    Result<(Response<UnsyncBoxBody<Bytes, HttpError>>, Box<dyn Future<Output = Result<(), HttpError>> + Send>), HttpError>;
+
+/// A response's body under its limits on time. Once it ended or failed, its connection is let go.
+struct Guarded {
+    body: Option<Incoming>,
+    /// When it must be complete.
+    due: Option<Pin<Box<Sleep>>>,
+    idle: Pin<Box<Sleep>>,
+    patience: Duration,
+    cancelled: CancellationToken,
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Guarded {
+    fn end(&mut self, error: HttpError) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        self.body = None;
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Body for Guarded {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        if self.stop.as_mut().poll(context).is_ready() {
+            return self.end(HttpError::ConnectionTerminated);
+        }
+        if self.due.as_mut().is_some_and(|due| due.as_mut().poll(context).is_ready()) {
+            return self.end(HttpError::HttpResponseTimeout);
+        }
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        match Pin::new(body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let due = Instant::now() + self.patience;
+                self.idle.as_mut().reset(due);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let broken = error.is_parse() || error.is_body_write_aborted();
+                self.end(if broken { HttpError::HttpProtocolError } else { HttpError::HttpResponseIncomplete })
+            }
+            Poll::Ready(None) => {
+                self.body = None;
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                ready!(self.idle.as_mut().poll(context));
+                self.end(HttpError::ConnectionReadTimeout)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+}
+
+impl Drop for Guarded {
+    /// An adapter has read what it needs when its provider's protocol says so, which is a little before the body ends.
+    /// What is left is read here, so that the connection can serve again.
+    fn drop(&mut self) {
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream() && !self.cancelled.is_cancelled()) else {
+            return;
+        };
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(tokio::time::timeout(REST_TIME, Limited::new(body, REST).collect()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_and_authority() {
+        let base: Uri = "https://api.example:8443/v1".parse().unwrap();
+        for (url, own) in [
+            ("https://api.example:8443/v1/chat", true),
+            ("https://API.example:8443/", true),
+            ("https://api.example/v1/chat", false),
+            ("http://api.example:8443/v1", false),
+            ("https://api.example.evil:8443/v1", false),
+            ("https://evil/api.example:8443", false),
+        ] {
+            assert_eq!(is_own(&base, &url.parse().unwrap()), own, "{url}");
+        }
+    }
+}
