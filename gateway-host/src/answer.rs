@@ -133,8 +133,10 @@ fn token_event(batch: &TokenBatch) -> Result<Event, axum::Error> {
             let logprobs = logprobs.iter().map(Into::into).collect();
             event("token", &TokenEvent { text, sequence, tokens, logprobs })
         }
-        Delta::Reasoning(reasoning) => event("reasoning", &ReasoningEvent { reasoning: reasoning.into(), sequence }),
-        Delta::ToolCall(call) => event("tool_call", &ToolCallEvent { call: call.into(), sequence }),
+        Delta::Reasoning(reasoning) => {
+            event("reasoning", &ReasoningEvent { reasoning: reasoning.into(), sequence, tokens })
+        }
+        Delta::ToolCall(call) => event("tool_call", &ToolCallEvent { call: call.into(), sequence, tokens }),
     }
 }
 

@@ -24,8 +24,8 @@ pub(crate) mod adapter {
         },
     });
 
-    pub(crate) use exports::sipp::inference::adapter::Description;
-    pub(crate) use sipp::inference::{endpoint, log};
+    pub(crate) use self::exports::sipp::inference::adapter::Description;
+    pub(crate) use self::sipp::inference::{endpoint, log};
 }
 
 pub(crate) use generated::exports::sipp::client::client;

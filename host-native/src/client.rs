@@ -93,7 +93,6 @@ impl SippClient {
     }
 
     /// A client with settings of its own.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }

@@ -189,7 +189,9 @@ fn placement(
             Some(own) => (own.name.clone(), own.prefix.clone(), *credential),
             None => {
                 let provider = &description.provider;
-                return Err(Error::InvalidRequest(format!("provider `{provider}` takes no api_key; use bearer or header")));
+                return Err(Error::InvalidRequest(format!(
+                    "provider `{provider}` takes no api_key; use bearer or header"
+                )));
             }
         },
         Authentication::Bearer(credential) => ("authorization".to_owned(), "Bearer ".to_owned(), *credential),
@@ -214,7 +216,8 @@ fn headers(own: &[Header]) -> Result<HeaderMap, Error> {
 
 impl Answerer for Remote {
     fn capabilities(&self) -> Capabilities {
-        let can = |operation| if self.operations.contains(&operation) { Support::Unknown } else { Support::Unsupported };
+        let can =
+            |operation| if self.operations.contains(&operation) { Support::Unknown } else { Support::Unsupported };
         Capabilities { query: can(Operation::Query), chat: can(Operation::Chat), embed: can(Operation::Embed) }
     }
 
@@ -239,7 +242,7 @@ impl Answerer for Remote {
         Box::pin(async move {
             let mut retries = 0;
             loop {
-                let (outbound, embedded, _guard) = self.clone().embed_once(request.clone())?;
+                let EmbedAttempt { outbound, embedded, _guard } = self.clone().embed_once(request.clone())?;
                 let error = match embedded.await.unwrap_or_else(|_| Err(gone())) {
                     Ok(mut embedding) => {
                         embedding.metadata.retries = retries;
@@ -278,6 +281,13 @@ impl Attempt {
         // An answer without a token is one too.
         Ok(Answer { ending: channel::ended(Ok(outcome)), ..answer })
     }
+}
+
+/// An attempt to get vectors. To drop it is to cancel it.
+struct EmbedAttempt {
+    outbound: Outbound,
+    embedded: oneshot::Receiver<Result<Embedding, Error>>,
+    _guard: DropGuard,
 }
 
 impl Remote {
@@ -320,10 +330,7 @@ impl Remote {
         Ok(Attempt { outbound, answer: Some(Answer { tokens, ending }) })
     }
 
-    fn embed_once(
-        self: Arc<Self>,
-        request: EmbedRequest,
-    ) -> Result<(Outbound, oneshot::Receiver<Result<Embedding, Error>>, DropGuard), Error> {
+    fn embed_once(self: Arc<Self>, request: EmbedRequest) -> Result<EmbedAttempt, Error> {
         let cancelled = CancellationToken::new();
         let guard = cancelled.clone().drop_guard();
         let outbound = Outbound::new(self.route.clone(), true, cancelled.clone());
@@ -341,7 +348,7 @@ impl Remote {
             // Nobody may want it any more.
             let _ = done.send(ended);
         });
-        Ok((outbound, embedded, guard))
+        Ok(EmbedAttempt { outbound, embedded, _guard: guard })
     }
 
     /// Runs the adapter for one request, until it is done or, once cancelled, was given its time.

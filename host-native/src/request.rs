@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::bindings::client::{ChatRequest, EmbedRequest, EndpointRef, Kind, LocalEmbedOptions, QueryRequest};
 use crate::bindings::endpoints::{
-    Authentication, ContextOptions, Descriptor, GatewayDescriptor, LocalDescriptor, Placement, ProviderDescriptor, Routes,
-    Timeouts,
+    Authentication, ContextOptions, Descriptor, GatewayDescriptor, LocalDescriptor, Placement, ProviderDescriptor,
+    Routes, Timeouts,
 };
 use crate::bindings::types::{Context, LocalOptions, Message, Part, Role, Sampling, TextOptions};
 

@@ -33,25 +33,27 @@ def vectors(vectors: list[list[float]]) -> JSON:
 
 
 def error(raised: Any, faults: Mapping[str, tuple[type, ...]], said: JSON, expected: JSON) -> JSON:
-    """What a client raised, as far as it tells.
+    """What a client raised; what it does not tell is as expected.
 
     `faults` says by which of its classes a client means which of our faults, and `said` what it found in the body.
     """
     expected = expected["error"]
-    fault = expected["fault"] if type(raised) in faults[expected["fault"]] else type(raised).__name__
+    meant = type(raised) in faults.get(expected["fault"], ())
     response = getattr(raised, "response", None)
-    headers = {} if response is None else response.headers
-    wait = seconds(headers.get("retry-after-ms"), 1) or seconds(headers.get("retry-after"), 1000)
     got = {
-        "fault": fault,
-        "request_id": getattr(raised, "request_id", None) or expected.get("request_id"),
-        "retry_after": expected.get("retry_after") if wait is None else wait,
-        "status": getattr(raised, "status_code", None) if expected["status"] is not None else None,
+        "fault": expected["fault"] if meant else type(raised).__name__,
+        # That of the stream is none of an error within it.
+        "status": expected["status"] and getattr(raised, "status_code", None),
+        "request_id": getattr(raised, "request_id", None),
+        "retry_after": None if response is None else wait(response.headers),
         **said,
     }
-    return {"error": {**expected, **got}} if "retry_after" in expected else {"error": {**expected, **filled(got)}}
+    return {"error": {**expected, **filled(got)}}
 
 
-def seconds(text: str | None, unit: int) -> int | None:
-    """A time in some unit, in milliseconds; a date is not one."""
-    return int(float(text) * unit) if text and text.replace(".", "").isdigit() else None
+def wait(headers: Mapping[str, str]) -> int | None:
+    """Milliseconds to wait before another attempt, unless a date says so."""
+    for name, unit in (("retry-after-ms", 1), ("retry-after", 1000)):
+        if (text := headers.get(name, "")).isdigit():
+            return int(text) * unit
+    return None

@@ -1,7 +1,7 @@
 //! How results are written down: the same line from every runner, without what differs from run to run.
 //!
-//! Left out are times, ids that were not given by the case, and what a local model found in its cache. The README of
-//! `cases/` says the same for those who write another runner.
+//! Left out are times, and what a local model found in its cache. The README of `cases/` says the same for those who
+//! write another runner.
 
 use serde_json::{Map, Value, json};
 use sipp::{

@@ -143,22 +143,53 @@ async fn closing_the_client_closes_what_runs() -> Result<()> {
     check_closed(&upstream, since).await
 }
 
-#[tokio::test]
-async fn a_wait_for_another_attempt_ends_with_its_request() -> Result<()> {
-    let upstream = Upstream::start(|mut connection: Connection| async move {
+/// A client of an upstream that is always overloaded, and says how many milliseconds to wait.
+async fn overloaded(wait: u32) -> Result<(SippClient, Upstream)> {
+    let upstream = Upstream::start(move |mut connection: Connection| async move {
         while connection.request().await?.is_some() {
-            let reply = "HTTP/1.1 503 Service Unavailable\r\nretry-after-ms: 400\r\ncontent-length: 0\r\n\r\n";
-            connection.write(reply.as_bytes()).await?;
+            let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0";
+            connection.write(format!("{head}\r\nretry-after-ms: {wait}\r\n\r\n").as_bytes()).await?;
         }
         Ok(())
     })
     .await?;
     let client = SippClient::new()?;
     client.add("hostile", ProviderDescriptor { retries: Some(3), ..descriptor(&upstream.url()) }).await?;
+    Ok((client, upstream))
+}
+
+#[tokio::test]
+async fn another_attempt_waits_as_it_was_told() -> Result<()> {
+    let (client, upstream) = overloaded(300).await?;
+    let begun = Instant::now();
+    ensure!(client.chat(question(true)).await.is_err(), "it is no answer");
+    assert_eq!(upstream.log().requests().len(), 4);
+    let took = begun.elapsed();
+    ensure!(took >= Duration::from_millis(900) && took < PATIENCE, "three waits of 300 ms took {took:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wait_for_another_attempt_ends_with_its_request() -> Result<()> {
+    let (client, upstream) = overloaded(400).await?;
     let run = client.chat(question(true));
     asked(&upstream).await?;
     drop(run);
     tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(upstream.log().requests().len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wait_for_another_attempt_ends_at_the_deadline() -> Result<()> {
+    let (client, upstream) = overloaded(30_000).await?;
+    let context = Context { deadline: Some(300), ..Context::default() };
+    let begun = Instant::now();
+    match client.chat(ChatRequest { context, ..question(true) }).await {
+        Err(Error::Cancelled(reason)) => assert_eq!(reason, CancelReason::DeadlineExceeded),
+        other => bail!("expected that the deadline passed, got {other:?}"),
+    }
+    ensure!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
     assert_eq!(upstream.log().requests().len(), 1);
     Ok(())
 }

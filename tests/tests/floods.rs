@@ -87,7 +87,7 @@ async fn an_answer_without_end() -> Result<()> {
     flood.check(80 * MIB, 224 * MIB).await
 }
 
-/// A component, which parses it, may hold 64 MiB in all.
+/// A component, which parses it, takes 64 MiB.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_in_one_piece_without_end() -> Result<()> {
     let flood = Flood::new(format!("{JSON}{{\"id\":\""), "x".repeat(64 << 10)).await?;

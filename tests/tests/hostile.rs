@@ -259,7 +259,7 @@ async fn an_address_inside_the_network_is_refused_where_it_is_not_listed() -> Re
         let url = format!("http://{host}:{}", upstream.address().port());
         client.add("hostile", ProviderDescriptor { ..descriptor(&url) }).await?;
         match client.chat(question(true)).await {
-            Err(Error::InvalidRequest(text)) => ensure!(text.contains("is private"), "{text}"),
+            Err(Error::Upstream(payload)) => ensure!(payload.message.contains("is private"), "{payload:?}"),
             other => anyhow::bail!("expected a refusal, got {other:?}"),
         }
     }

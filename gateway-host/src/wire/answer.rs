@@ -129,6 +129,9 @@ pub struct ReasoningEvent<'a> {
     pub reasoning: ReasoningBody<'a>,
     /// Position of the first token, from 0.
     pub sequence: u32,
+    /// How many tokens it is, unless it is one.
+    #[serde(skip_serializing_if = "is_one")]
+    pub tokens: u32,
 }
 
 /// Data of a `tool_call` event.
@@ -139,6 +142,9 @@ pub struct ToolCallEvent<'a> {
     pub call: ToolCallBody<'a>,
     /// Position of its first token, from 0.
     pub sequence: u32,
+    /// How many tokens it is, unless it is one.
+    #[serde(skip_serializing_if = "is_one")]
+    pub tokens: u32,
 }
 
 /// Data of a `done` event.

@@ -307,11 +307,14 @@ fn events_have_the_profiles_shape() {
     assert_eq!(serde_json::to_string(&token(1)).unwrap(), r#"{"text":"a","sequence":3}"#);
     assert_eq!(serde_json::to_string(&token(0)).unwrap(), r#"{"text":"a","sequence":3,"tokens":0}"#);
     let reasoning = ReasoningBody { text: "hm", signature: None };
-    let event = ReasoningEvent { reasoning, sequence: 1 };
+    let event = ReasoningEvent { reasoning, sequence: 1, tokens: 1 };
     assert_eq!(serde_json::to_string(&event).unwrap(), r#"{"text":"hm","sequence":1}"#);
     let call = ToolCallBody { id: "c", name: "add", arguments: "{}" };
-    let event = ToolCallEvent { call, sequence: 2 };
-    assert_eq!(serde_json::to_string(&event).unwrap(), r#"{"id":"c","name":"add","arguments":"{}","sequence":2}"#);
+    let event = ToolCallEvent { call, sequence: 2, tokens: 7 };
+    assert_eq!(
+        serde_json::to_string(&event).unwrap(),
+        r#"{"id":"c","name":"add","arguments":"{}","sequence":2,"tokens":7}"#
+    );
     let done = DoneEvent { finish_reason: "stop", metadata: None };
     assert_eq!(serde_json::to_string(&done).unwrap(), r#"{"finish_reason":"stop"}"#);
 }

@@ -76,6 +76,9 @@ async fn all_operations_say_the_same_through_two_gateways() {
         assert_eq!(far["metadata"]["upstream_request_id"], "r-1");
         body["stream"] = json!(true);
         let events = events::all(ask(&front, route, &body).await).await;
+        let tokens = events.iter().filter(|(name, _)| name == "token");
+        let tokens: u64 = tokens.map(|(_, data)| data.get("tokens").map_or(1, |count| count.as_u64().unwrap())).sum();
+        assert_eq!(near["usage"]["output_tokens"], tokens);
         let (text, rest) = text_and_rest(&events);
         let [(usage, counts), (done, end)] = rest else { panic!("{events:?}") };
         assert_eq!((json!(text), usage.as_str(), counts), (near["text"].clone(), "usage", &near["usage"]));

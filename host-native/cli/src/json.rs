@@ -168,10 +168,12 @@ impl<'a> From<&'a EmbedResponse> for Event<'a> {
 
 impl<'a> From<&'a Failure> for Event<'a> {
     fn from(failure: &'a Failure) -> Self {
-        let (fault, upstream) = match failure {
-            Failure::Client(Error::Model(model)) => (Some(model_fault(model.fault)), None),
-            Failure::Client(Error::Upstream(payload)) => (Some(upstream_fault(payload.fault)), Some(payload)),
-            _ => (None, None),
+        let (fault, upstream) = if let Failure::Client(Error::Model(model)) = failure {
+            (Some(model_fault(model.fault)), None)
+        } else if let Failure::Client(Error::Upstream(payload)) = failure {
+            (Some(upstream_fault(payload.fault)), Some(payload))
+        } else {
+            (None, None)
         };
         Self::Error {
             code: failure.code(),

@@ -13,13 +13,21 @@ use crate::stats;
 pub(crate) struct Output {
     screen: Screen,
     args: OutputArgs,
-    /// Whether the text written so far ends within a line.
-    within_line: bool,
+    line: Line,
+}
+
+/// Where the text of an answer that was written so far ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// Nothing was written.
+    Empty,
+    Open,
+    Ended,
 }
 
 impl Output {
     pub(crate) fn new(args: OutputArgs) -> Self {
-        Self { screen: Screen::new(), args, within_line: true }
+        Self { screen: Screen::new(), args, line: Line::Empty }
     }
 
     /// Shows tokens as they come.
@@ -74,18 +82,22 @@ impl Output {
         Ok(())
     }
 
-    /// Ends the line that an answer left open.
+    /// Ends the line of an answer that failed in the middle, so that what is said of it has a line of its own.
+    pub(crate) fn break_off(&mut self) -> Result<(), Failure> {
+        if self.line == Line::Open { self.end_line() } else { Ok(()) }
+    }
+
+    /// Ends the line that an answer left open. An answer has at least one line.
     fn end_line(&mut self) -> Result<(), Failure> {
-        if self.within_line {
+        if self.line != Line::Ended {
             self.screen.write("\n")?;
         }
-        // The next answer begins on a line of its own, and has at least that one.
-        self.within_line = true;
+        self.line = Line::Empty;
         Ok(())
     }
 
     fn text(&mut self, text: &str) -> Result<(), Failure> {
-        self.within_line = !text.ends_with('\n');
+        self.line = if text.ends_with('\n') { Line::Ended } else { Line::Open };
         self.screen.write(text)
     }
 

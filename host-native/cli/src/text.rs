@@ -78,8 +78,12 @@ pub(crate) async fn stream(
         }
     }
     let response = match run.await {
-        Err(Error::Cancelled(_)) if interrupted => return Err(Failure::Interrupted),
-        ended => ended?,
+        Ok(response) => response,
+        Err(error) => {
+            output.break_off()?;
+            let stopped = interrupted && matches!(error, Error::Cancelled(_));
+            return Err(if stopped { Failure::Interrupted } else { error.into() });
+        }
     };
     output.response(&response)?;
     if response.cancelled == Some(CancelReason::DeadlineExceeded) {
@@ -91,7 +95,7 @@ pub(crate) async fn stream(
 }
 
 /// Why an answer ended, where its text does not show it.
-fn surprise<'a>(reason: FinishReason, limit: Option<&'a str>) -> Option<&'a str> {
+fn surprise(reason: FinishReason, limit: Option<&str>) -> Option<&str> {
     match reason {
         FinishReason::Length => limit,
         FinishReason::ContentFilter => Some("the provider withheld the rest"),

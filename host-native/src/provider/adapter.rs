@@ -45,9 +45,7 @@ impl Adapter {
             "gateway" => Builtin::Gateway,
             other => return Err(Error::InvalidRequest(format!("provider `{other}` is not known; name a component"))),
         };
-        loaded(Source::Own(builtin), || {
-            Self::new(builtin.name().to_owned(), sandbox::builtin(builtin)?)
-        })
+        loaded(Source::Own(builtin), || Self::new(builtin.name().to_owned(), sandbox::builtin(builtin)?))
     }
 
     /// An adapter of somebody else's. Compiling one takes seconds, so it is done once for a file, and the result kept on
@@ -61,7 +59,9 @@ impl Adapter {
         loaded(source, || {
             let bytes = fs::read(&path).map_err(unreadable)?;
             let component = Component::new(sandbox::engine()?, bytes).map_err(|error| {
-                Error::InvalidRequest(format!("component {shown} is no component that can run here: {error:#}"))
+                // What follows the first line are bytes.
+                let why = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
+                Error::InvalidRequest(format!("component {shown} is no component that can run here: {why}"))
             })?;
             Self::new(shown.to_string(), &component)
         })
@@ -124,9 +124,7 @@ async fn describe(component: &ProviderPre<Session>) -> wasmtime::Result<Vec<Desc
     let meter = sandbox::confine(&mut store, Session::limits);
     let drive = async {
         let adapter: World = component.instantiate_async(&mut store).await?;
-        store
-            .run_concurrent(async |accessor| adapter.sipp_inference_adapter().call_describe(accessor).await)
-            .await?
+        store.run_concurrent(async |accessor| adapter.sipp_inference_adapter().call_describe(accessor).await).await?
     };
     meter.measure(drive).await
 }

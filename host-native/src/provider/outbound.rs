@@ -68,6 +68,8 @@ pub(super) struct Facts {
     secrets: Vec<Zeroizing<String>>,
     /// Why the host itself refused to send.
     refusal: Option<Error>,
+    /// What went wrong with the connection, with its address.
+    explanation: Option<String>,
     /// It failed before there was a response, in a way that can pass.
     passing: bool,
 }
@@ -104,19 +106,27 @@ impl Outbound {
         if let (Some(refusal), Error::Upstream(_)) = (&facts.refusal, &error) {
             return refusal.clone();
         }
-        let redacted = |text: String| {
-            facts.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "[redacted]"))
-        };
+        let explained = |text: String| facts.explanation.clone().unwrap_or(text);
+        let redacted =
+            |text: String| facts.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "[redacted]"));
         match error {
             Error::Upstream(payload) => Error::Upstream(UpstreamPayload {
-                message: redacted(payload.message),
+                message: redacted(explained(payload.message)),
                 code: payload.code.map(redacted),
                 request_id: payload.request_id.map(redacted),
                 ..payload
             }),
             Error::InvalidRequest(text) => Error::InvalidRequest(redacted(text)),
             Error::Internal(text) => Error::Internal(redacted(text)),
-            other => other,
+            Error::EndpointNotFound(_)
+            | Error::AmbiguousEndpoint(_)
+            | Error::NoSupportedEndpoint(_)
+            | Error::Unsupported(_)
+            | Error::PromptTooLong(_)
+            | Error::Model(_)
+            | Error::Overloaded(_)
+            | Error::Cancelled(_)
+            | Error::Closed => error,
         }
     }
 
@@ -126,7 +136,7 @@ impl Outbound {
         let sending = async {
             let request = self.complete(&route, request).await?;
             let response = route.pool.request(request).await;
-            response.map_err(|error| self.failed(&error))
+            response.map_err(|error| self.failed(&route.base_url, &error))
         };
         let response = tokio::select! {
             sent = tokio::time::timeout_at(due, sending) => sent.map_err(|_| HttpError::HttpResponseTimeout)??,
@@ -179,16 +189,19 @@ impl Outbound {
     }
 
     /// What a failure before the response is, in the words of `wasi:http`.
-    fn failed(&self, error: &hyper_util::client::legacy::Error) -> HttpError {
+    fn failed(&self, base_url: &Uri, error: &hyper_util::client::legacy::Error) -> HttpError {
+        let explain = |what: &str| {
+            let origin = base_url.authority().map_or("the upstream", http::uri::Authority::as_str);
+            lock(&self.facts).explanation = Some(format!("{origin}: {what}"));
+        };
         if let Some(prohibited) = cause::<Prohibited>(error) {
-            lock(&self.facts).refusal = Some(Error::InvalidRequest(prohibited.to_string()));
+            lock(&self.facts).explanation = Some(prohibited.to_string());
             return HttpError::DestinationIpProhibited;
         }
         if let Some(error) = cause::<rustls::Error>(error) {
-            return match error {
-                rustls::Error::InvalidCertificate(_) => HttpError::TlsCertificateError,
-                _ => HttpError::TlsProtocolError,
-            };
+            explain(&format!("there is no secure connection: {error}"));
+            let is_untrusted = matches!(error, rustls::Error::InvalidCertificate(_));
+            return if is_untrusted { HttpError::TlsCertificateError } else { HttpError::TlsProtocolError };
         }
         if let Some(error) = cause::<hyper::Error>(error).filter(|error| error.is_parse()) {
             return if error.is_parse_too_large() {
@@ -200,18 +213,21 @@ impl Outbound {
         // From here on, another attempt may succeed.
         lock(&self.facts).passing = true;
         if cause::<TooSlow>(error).is_some() {
+            explain("connecting took too long");
             return HttpError::ConnectionTimeout;
         }
         if !error.is_connect() {
             return HttpError::ConnectionTerminated;
         }
         match cause::<std::io::Error>(error).map(std::io::Error::kind) {
-            Some(std::io::ErrorKind::ConnectionRefused) => HttpError::ConnectionRefused,
-            Some(std::io::ErrorKind::NetworkUnreachable | std::io::ErrorKind::HostUnreachable) => {
-                HttpError::DestinationIpUnroutable
+            Some(std::io::ErrorKind::ConnectionRefused) => {
+                explain("it does not accept connections");
+                HttpError::ConnectionRefused
             }
-            // Name lookup is the only other thing that fails with an error of the system's.
-            _ => HttpError::InternalError(Some(format!("there is no connection to the upstream: {}", root(error)))),
+            _ => {
+                explain(&format!("there is no connection: {}", root(error)));
+                HttpError::DestinationUnavailable
+            }
         }
     }
 }
@@ -232,7 +248,10 @@ fn is_own(base_url: &Uri, uri: &Uri) -> bool {
         (Some(_), None) | (None, _) => false,
     };
     same(base_url.scheme_str(), uri.scheme_str())
-        && same(base_url.authority().map(http::uri::Authority::as_str), uri.authority().map(http::uri::Authority::as_str))
+        && same(
+            base_url.authority().map(http::uri::Authority::as_str),
+            uri.authority().map(http::uri::Authority::as_str),
+        )
 }
 
 impl WasiHttpHooks for Outbound {
@@ -268,8 +287,10 @@ impl WasiHttpHooks for Outbound {
     }
 }
 
-type Sent =
-    Result<(Response<UnsyncBoxBody<Bytes, HttpError>>, Box<dyn Future<Output = Result<(), HttpError>> + Send>), HttpError>;
+type Sent = Result<
+    (Response<UnsyncBoxBody<Bytes, HttpError>>, Box<dyn Future<Output = Result<(), HttpError>> + Send>),
+    HttpError,
+>;
 
 /// A response's body under its limits on time. Once it ended or failed, its connection is let go.
 struct Guarded {

@@ -27,13 +27,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(settings: Arc<Settings>, outbound: Outbound) -> Self {
-        Self {
-            limits: Limits::new(),
-            table: ResourceTable::new(),
-            http: WasiHttpCtx::new(),
-            outbound,
-            settings,
-        }
+        Self { limits: Limits::new(), table: ResourceTable::new(), http: WasiHttpCtx::new(), outbound, settings }
     }
 
     /// For an adapter that is only asked what it is.

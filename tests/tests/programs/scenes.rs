@@ -12,8 +12,8 @@ use sipp_tests::tree;
 
 use super::guest::{Scene, Stage, is_failure};
 
-/// A guest's linear memory may grow to 64 MiB; beside it a scene needs next to nothing.
-const GUEST_MEMORY: u64 = 80 << 20;
+/// A guest's linear memory may grow to 256 MiB; beside it a scene needs next to nothing.
+const GUEST_MEMORY: u64 = 272 << 20;
 
 /// What reading nothing may cost: unread text, and what the guest prepared.
 const BACKLOG: u64 = 8 << 20;

@@ -58,7 +58,8 @@ pub(crate) struct Way {
 
 impl Thing {
     /// Every thing, in the order in which they are obtained.
-    pub(crate) const ALL: [Self; 6] = [Self::Native, Self::Wasm, Self::Lints, Self::Deny, Self::Python, Self::Javascript];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Native, Self::Wasm, Self::Lints, Self::Deny, Self::Python, Self::Javascript];
 
     /// What it consists of, looked up now.
     pub(crate) fn parts(self, repository: &Repository) -> Vec<Part> {

@@ -219,6 +219,22 @@ pub(crate) struct TokenEvent {
     pub(crate) text: String,
     #[serde(default)]
     pub(crate) logprobs: Vec<TokenLogprob>,
+    #[serde(default = "one")]
+    pub(crate) tokens: u32,
+}
+
+/// Data of `reasoning` and of `tool_call`: what is said, and how many tokens it is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Counted<T> {
+    #[serde(flatten)]
+    pub(crate) said: T,
+    #[serde(default = "one")]
+    pub(crate) tokens: u32,
+}
+
+/// Tokens of an event that does not say how many it holds.
+const fn one() -> u32 {
+    1
 }
 
 /// Data of `done`.

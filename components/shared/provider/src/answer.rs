@@ -10,26 +10,31 @@ pub struct Piece {
     pub delta: Delta,
     /// How likely its tokens were, where the upstream tells.
     pub logprobs: Vec<TokenLogprob>,
+    /// How many tokens it is, where the upstream tells. Else it is as many as it has `logprobs`, and at least one.
+    pub tokens: Option<u32>,
 }
 
 impl Piece {
     /// Text of the answer.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self { delta: Delta::Text(text.into()), logprobs: Vec::new() }
+        Self::of(Delta::Text(text.into()))
     }
 
     /// Reasoning.
     #[must_use]
     pub fn reasoning(text: impl Into<String>, signature: Option<String>) -> Self {
-        let reasoning = Reasoning { text: text.into(), signature };
-        Self { delta: Delta::Reasoning(reasoning), logprobs: Vec::new() }
+        Self::of(Delta::Reasoning(Reasoning { text: text.into(), signature }))
     }
 
     /// A whole tool call.
     #[must_use]
     pub fn tool_call(call: ToolCall) -> Self {
-        Self { delta: Delta::ToolCall(call), logprobs: Vec::new() }
+        Self::of(Delta::ToolCall(call))
+    }
+
+    fn of(delta: Delta) -> Self {
+        Self { delta, logprobs: Vec::new(), tokens: None }
     }
 }
 
@@ -43,8 +48,6 @@ pub struct Pieces {
 
 impl Pieces {
     /// Adds pieces, and hands them on together.
-    ///
-    /// An upstream does not say how its tokens are cut, so a piece without `logprobs` counts as one.
     ///
     /// False when nobody reads the answer any more: the upstream's body should be dropped then.
     pub async fn push(&mut self, pieces: impl IntoIterator<Item = Piece>) -> bool {
@@ -66,8 +69,8 @@ impl Pieces {
     }
 
     fn add(&mut self, piece: Piece) {
-        let Piece { delta, mut logprobs } = piece;
-        let tokens = u32::try_from(logprobs.len()).unwrap_or(u32::MAX).max(1);
+        let Piece { delta, mut logprobs, tokens } = piece;
+        let tokens = tokens.unwrap_or_else(|| u32::try_from(logprobs.len()).unwrap_or(u32::MAX).max(1));
         let sequence = self.sequence;
         self.sequence = sequence.saturating_add(tokens);
         if let (Some(TokenBatch { delta: Delta::Text(last), tokens: counted, logprobs: all, .. }), Delta::Text(text)) =

@@ -21,6 +21,9 @@ const LARGEST: usize = 64 << 20;
 /// Most of a refusal's body that is looked at, in bytes.
 const LARGEST_REFUSAL: usize = 1 << 20;
 
+/// Bytes of a long body that are kept together until it is whole.
+const SEGMENT: usize = 1 << 20;
+
 /// Bytes that are asked for at once.
 const CHUNK: usize = 16 << 10;
 
@@ -251,6 +254,9 @@ impl Body {
             if let Err(error) = pushed {
                 return Err(self.broken(error.to_string()));
             }
+            if self.decoder.is_lossy() {
+                return Err(self.broken("an event is not UTF-8"));
+            }
             if !self.events.is_empty() {
                 return Ok(Some(std::mem::take(&mut self.events)));
             }
@@ -269,14 +275,25 @@ impl Body {
 
     /// The whole body, none when it is longer than `limit` bytes.
     async fn whole(&mut self, limit: usize) -> Result<Option<Vec<u8>>, Error> {
-        let mut whole = Vec::new();
+        // In segments: one that grew as a whole would need three times its length of a guest's memory.
+        let mut segments: Vec<Vec<u8>> = Vec::new();
+        let mut length = 0;
         while let Some(chunk) = self.chunk().await? {
-            if whole.len() + chunk.len() > limit {
+            length += chunk.len();
+            if length > limit {
                 return Ok(None);
             }
-            whole.extend_from_slice(&chunk);
+            match segments.last_mut() {
+                Some(last) if last.len() + chunk.len() <= last.capacity() => last.extend_from_slice(&chunk),
+                None if chunk.len() < CHUNK => segments.push(chunk),
+                Some(_) | None => {
+                    let mut segment = Vec::with_capacity(SEGMENT.max(chunk.len()));
+                    segment.extend_from_slice(&chunk);
+                    segments.push(segment);
+                }
+            }
         }
-        Ok(Some(whole))
+        Ok(Some(if segments.len() == 1 { segments.pop().unwrap_or_default() } else { segments.concat() }))
     }
 }
 

@@ -173,10 +173,8 @@ mod tests {
     use super::*;
 
     fn payload(error: Error) -> UpstreamPayload {
-        match error {
-            Error::Upstream(payload) => payload,
-            other => panic!("expected an upstream's error, got {other:?}"),
-        }
+        let Error::Upstream(payload) = error else { panic!("expected an upstream's error, got {error:?}") };
+        payload
     }
 
     #[test]

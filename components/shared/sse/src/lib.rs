@@ -24,7 +24,8 @@ use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(test)]
+// The generators of its properties do not run on wasm.
+#[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;
 
 /// A stream may begin with one, which means nothing.
@@ -71,6 +72,8 @@ pub struct Decoder {
     /// How many bytes the lines since the last empty one have.
     size: usize,
     has_failed: bool,
+    /// Whether bytes were replaced because they are not UTF-8.
+    is_lossy: bool,
     /// Whether the first line is still to come, before which there may be a byte order mark.
     is_first_line: bool,
     /// Whether the last byte was a carriage return: a line feed that follows belongs to it.
@@ -107,6 +110,7 @@ impl Decoder {
             limit,
             size: 0,
             has_failed: false,
+            is_lossy: false,
             is_first_line: true,
             is_after_return: false,
             has_fields: false,
@@ -162,6 +166,12 @@ impl Decoder {
     pub fn is_inside_event(&self) -> bool {
         let line = self.without_mark(&self.line);
         self.has_failed || self.has_fields || !(line.is_empty() || is_comment(line))
+    }
+
+    /// Whether an event so far held bytes that are not UTF-8. The standard has them replaced, each by `U+FFFD`.
+    #[must_use]
+    pub fn is_lossy(&self) -> bool {
+        self.is_lossy
     }
 
     /// Counts bytes of an event before anything keeps them.
@@ -231,9 +241,18 @@ impl Decoder {
         self.has_fields = false;
         let name = std::mem::take(&mut self.name);
         if let Some(data) = self.data.take() {
-            let name = if name.is_empty() { "message".to_owned() } else { text(name) };
-            self.events.push_back(Event { name, data: text(data), id: Arc::clone(&self.id) });
+            let name = if name.is_empty() { "message".to_owned() } else { self.text(name) };
+            let data = self.text(data);
+            self.events.push_back(Event { name, data, id: Arc::clone(&self.id) });
         }
+    }
+
+    /// Decodes as the whole stream would: lines end in ASCII, which never stands inside a character.
+    fn text(&mut self, bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap_or_else(|error| {
+            self.is_lossy = true;
+            String::from_utf8_lossy(error.as_bytes()).into_owned()
+        })
     }
 
     fn without_mark<'l>(&self, line: &'l [u8]) -> &'l [u8] {
@@ -257,11 +276,6 @@ impl Iterator for Decoder {
 
 fn is_comment(line: &[u8]) -> bool {
     line.starts_with(b":")
-}
-
-/// Decodes as the whole stream would: lines end in ASCII, which never stands inside a character.
-fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// What digits mean, and nothing else: no sign, no space.

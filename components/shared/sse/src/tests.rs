@@ -274,3 +274,18 @@ proptest! {
         prop_assert_eq!(decode(chunks, limit), model(&stream, limit));
     }
 }
+
+#[test]
+fn bytes_that_are_no_text_are_noticed() {
+    for (bytes, is_lossy) in [
+        (&b"data: caf\xc3\xa9\n\n"[..], false),
+        (b"data: caf\xc3\n\n", true),
+        (b"event: \xff\ndata: a\n\n", true),
+        (b"data: \xef\xbf\xbd\n\n", false),
+        (b": \xff\n\n", false),
+    ] {
+        let mut decoder = Decoder::new();
+        decoder.push(bytes).unwrap();
+        assert_eq!(decoder.is_lossy(), is_lossy, "{bytes:?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Endpoints at providers: what is asked of them, what is shown of their answers, and what of their failures.
 
+use std::fs;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use crate::sipp::{Ended, said, sipp};
 #[cfg(unix)]
 use crate::terminal::{exit_code, greeted, say};
-use crate::upstream::{Reply, Upstream, finite, messages};
+use crate::upstream::{Reply, Upstream, completion, finite, messages};
 
 /// The credential. It must not be in anything that the program writes.
 const KEY: &str = "sk-never-shown";
@@ -24,13 +25,13 @@ fn ask(verb: &str, url: &str, arguments: &[&str]) -> Command {
     let endpoint =
         [verb, "--provider", "anthropic", "--model", "m", "--base-url", url, "--api-key-env", "SIPP_TEST_KEY"];
     let mut command = sipp(&[&endpoint, arguments].concat());
-    command.env("SIPP_TEST_KEY", KEY).env_remove("ANTHROPIC_API_KEY").stdin(Stdio::null());
+    command.env("SIPP_TEST_KEY", KEY).env_remove("ANTHROPIC_API_KEY");
     command
 }
 
 /// Runs the program. Whatever it says, it does not say the credential.
 fn run(mut command: Command) -> Ended {
-    let ended: Ended = command.output().unwrap().into();
+    let ended: Ended = command.stdin(Stdio::null()).output().unwrap().into();
     assert!(!ended.stdout.contains(KEY) && !ended.stderr.contains(KEY), "{ended:?}");
     ended
 }
@@ -49,6 +50,41 @@ fn a_provider_answers() {
     assert!(seen.body["system"].to_string().contains("Be brief."), "{seen:?}");
     assert!(!seen.body.to_string().contains(KEY), "{seen:?}");
     assert_eq!(run(ask("query", &upstream.url, &["Hi"])).answer(), "Hello there!\n");
+}
+
+#[test]
+fn openai_and_compatible_upstreams_answer() {
+    let embedding = json!({"object": "embedding", "index": 0, "embedding": [0.5, -1.0]});
+    let usage = json!({"prompt_tokens": 3, "total_tokens": 3});
+    let vectors = finite("200 OK", &[], &json!({"object": "list", "data": [embedding], "model": "m", "usage": usage}));
+    let upstream = Upstream::start([
+        Reply::Whole(completion(&["Hello", " there!"])),
+        Reply::Whole(vectors.clone()),
+        Reply::Whole(vectors),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let schema = folder.path().join("one.json");
+    fs::write(&schema, r#"{"const": 1}"#).unwrap();
+    let ask = |verb, provider, arguments: &[&str]| {
+        let endpoint = [verb, "--provider", provider, "--model", "m", "--base-url", &upstream.url, "Hi"];
+        let mut command = sipp(&[&endpoint, arguments].concat());
+        command.env("SIPP_TEST_KEY", KEY).env("OPENAI_API_KEY", KEY);
+        run(command)
+    };
+    let key = ["--api-key-env", "SIPP_TEST_KEY"];
+    let ended = ask("chat", "openai_compatible", &[&key[..], &["--json-schema", schema.to_str().unwrap()]].concat());
+    assert_eq!(ended.answer(), "Hello there!\n");
+    let seen = upstream.seen();
+    assert_eq!(seen.path, "/chat/completions");
+    assert_eq!(seen.headers["authorization"], format!("Bearer {KEY}"));
+    assert_eq!(seen.body["response_format"]["json_schema"]["schema"], json!({"const": 1}), "{seen:?}");
+    // Without a flag, each provider has its own variable, and whoever is compatible has none.
+    for (provider, authorization) in [("openai", Some(format!("Bearer {KEY}"))), ("openai_compatible", None)] {
+        assert_eq!(ask("embed", provider, &[]).answer(), "0.5 -1\n");
+        let seen = upstream.seen();
+        assert_eq!(seen.path, "/embeddings");
+        assert_eq!(seen.headers.get("authorization"), authorization.as_ref());
+    }
 }
 
 #[test]
@@ -72,7 +108,8 @@ fn flags_reach_the_request() {
 
 #[test]
 fn json_tells_where_an_answer_is_found() {
-    let upstream = Upstream::start([hello()]);
+    // In one piece: how pieces are put together on their way is up to the machine.
+    let upstream = Upstream::start([Reply::Whole(messages(&HELLO[..1], Some("end_turn")))]);
     let ended = run(chat(&upstream, &["--json"]));
     insta::assert_snapshot!(ended.answer());
 }
@@ -160,7 +197,7 @@ fn an_upstream_that_is_not_there_is_a_failure() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let ended = run(ask("chat", &format!("http://{address}"), &["Hi", "--retries", "0"]));
     assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{ended:?}");
-    assert!(ended.stderr.starts_with("error: anthropic: the upstream does not accept connections"), "{ended:?}");
+    assert!(ended.stderr.contains("does not accept connections"), "{ended:?}");
 }
 
 #[test]
@@ -168,7 +205,7 @@ fn half_an_answer_is_a_failure() {
     let upstream = Upstream::start([Reply::Whole(messages(&HELLO[..1], None))]);
     let ended = run(chat(&upstream, &[]));
     assert_eq!(ended.code, 1, "{ended:?}");
-    assert!(ended.stdout.starts_with("Hello") && ended.stderr.starts_with("error: anthropic: "), "{ended:?}");
+    assert!(ended.stdout == "Hello\n" && ended.stderr.starts_with("error: anthropic: "), "{ended:?}");
 }
 
 #[test]
@@ -204,7 +241,7 @@ fn a_wrong_remote_command_line_exits_with_2() {
     ] {
         let given: Vec<_> = arguments.iter().map(|word| if *word == "URL" { &upstream.url } else { *word }).collect();
         let mut command = sipp(&given);
-        command.env_remove("ANTHROPIC_API_KEY").stdin(Stdio::null());
+        command.env_remove("ANTHROPIC_API_KEY");
         let ended = run(command);
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{arguments:?}: {ended:?}");
         all += &said(arguments, &ended);

@@ -140,6 +140,22 @@ pub(crate) fn messages(deltas: &[(&str, &str, &str)], stop_reason: Option<&str>)
     text
 }
 
+/// An answer of events in the shape of OpenAI's chat completions, with these pieces of text.
+pub(crate) fn completion(texts: &[&str]) -> String {
+    let chunk = |choices: Value, usage: Value| json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m", "choices": choices, "usage": usage});
+    let choice = |delta: Value, reason: Value| json!([{"index": 0, "delta": delta, "finish_reason": reason}]);
+    let pieces = texts.iter().map(|text| chunk(choice(json!({"content": text}), Value::Null), Value::Null));
+    let end = [
+        chunk(choice(json!({}), json!("stop")), Value::Null),
+        chunk(json!([]), json!({"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16})),
+    ];
+    let mut text = head("200 OK", "text/event-stream", &[]) + "\r\n";
+    for event in pieces.chain(end) {
+        write!(text, "data: {event}\n\n").unwrap();
+    }
+    text + "data: [DONE]\n\n"
+}
+
 fn head(status: &str, media_type: &str, headers: &[(&str, &str)]) -> String {
     let mut text = format!("HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\nconnection: close\r\n");
     for (name, value) in headers {

@@ -69,5 +69,5 @@ fn prompt(input: Input) -> String {
         Input::Messages(messages) => messages,
     };
     let parts = messages.into_iter().flat_map(|message| message.content);
-    parts.filter_map(|part| if let Part::Text(text) = part { Some(text) } else { None }).last().unwrap_or_default()
+    parts.filter_map(|part| if let Part::Text(text) = part { Some(text) } else { None }).next_back().unwrap_or_default()
 }

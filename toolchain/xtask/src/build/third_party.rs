@@ -61,7 +61,12 @@ fn build_javascript(repository: &Repository, output: &Path) -> Result<()> {
     let tool = javascript::program().context("componentize-qjs is missing")?;
     let source = repository.third_parties().join("javascript/lines.js");
     let mut command = Command::new(tool);
-    command.arg("--wit").arg(contracts(repository)).args(["--world", "provider", "--js"]).arg(&source).arg("--stub-wasi");
+    command
+        .arg("--wit")
+        .arg(contracts(repository))
+        .args(["--world", "provider", "--js"])
+        .arg(&source)
+        .arg("--stub-wasi");
     Adapter { folder: output.join("javascript"), source }.build(repository, command)
 }
 

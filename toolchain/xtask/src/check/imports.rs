@@ -143,7 +143,8 @@ fn line_names_lint(line: &str) -> bool {
 fn is_generated(lines: &[&str], number: usize) -> bool {
     let item = lines.iter().skip(number).find(|line| line.starts_with("mod ") || line.starts_with("pub"));
     let next = lines.iter().skip(number).skip_while(|line| !line.ends_with('{')).nth(1);
-    item.is_some_and(|line| matches!(*line, "mod bindings {" | "pub mod bindings {")) && next.is_some_and(|line| line.starts_with("wit_bindgen::"))
+    item.is_some_and(|line| matches!(*line, "mod bindings {" | "pub mod bindings {"))
+        && next.is_some_and(|line| line.starts_with("wit_bindgen::"))
 }
 
 fn rust_files(root: &Path) -> Result<Vec<PathBuf>> {

@@ -1,7 +1,7 @@
 //! From the gateway's answers and events to the contracts' words.
 
 use provider::bindings::sipp::inference::types::Pooling;
-use provider::{Alternative, Delta, Event, FinishReason, Metadata, Outcome, Piece, TokenLogprob, ToolCall, Usage};
+use provider::{Alternative, Event, FinishReason, Metadata, Outcome, Piece, TokenLogprob, ToolCall, Usage};
 use serde::de::DeserializeOwned;
 
 use crate::wire::{self, Refusal};
@@ -76,14 +76,17 @@ impl Transcript {
     pub(crate) fn read(&mut self, event: &Event) -> Result<Step, String> {
         Ok(match event.name.as_str() {
             "token" => {
-                let wire::TokenEvent { text, logprobs } = data(event)?;
-                Step::Said(text_piece(text, logprobs))
+                let wire::TokenEvent { text, logprobs, tokens } = data(event)?;
+                Step::Said(Piece { tokens: Some(tokens), ..text_piece(text, logprobs) })
             }
             "reasoning" => {
-                let wire::Reasoning { text, signature } = data(event)?;
-                Step::Said(Piece::reasoning(text, signature))
+                let wire::Counted::<wire::Reasoning> { said, tokens } = data(event)?;
+                Step::Said(Piece { tokens: Some(tokens), ..Piece::reasoning(said.text, said.signature) })
             }
-            "tool_call" => Step::Said(Piece::tool_call(tool_call(data(event)?))),
+            "tool_call" => {
+                let wire::Counted::<wire::ToolCall> { said, tokens } = data(event)?;
+                Step::Said(Piece { tokens: Some(tokens), ..Piece::tool_call(tool_call(said)) })
+            }
             "usage" => {
                 self.usage = Some(data(event)?);
                 Step::Nothing
@@ -160,14 +163,14 @@ fn text_piece(text: String, logprobs: Vec<wire::TokenLogprob>) -> Piece {
         logprob: likely(token.logprob),
         top: token.top.into_iter().map(alternative).collect(),
     });
-    Piece { delta: Delta::Text(text), logprobs: logprobs.collect() }
+    Piece { logprobs: logprobs.collect(), ..Piece::text(text) }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use provider::Reasoning;
+    use provider::{Delta, Reasoning};
     use serde_json::{Value, json};
 
     use super::*;
@@ -192,10 +195,12 @@ mod tests {
         let mut transcript = Transcript::default();
         let token = r#"{"text":"a","sequence":0,"logprobs":[{"token":"a","logprob":-0.5,"top":[{"token":"b","logprob":null}]}]}"#;
         let piece = said(transcript.read(&event("token", token)));
-        assert_eq!(piece.delta, Delta::Text("a".into()));
+        assert_eq!((&piece.delta, piece.tokens), (&Delta::Text("a".into()), Some(1)));
         let [TokenLogprob { logprob, top, .. }] = piece.logprobs.as_slice() else { panic!("{piece:?}") };
         assert_eq!((*logprob, top[0].logprob), (-0.5, f32::NEG_INFINITY));
-        let piece = said(transcript.read(&event("reasoning", r#"{"text":"hm","signature":"s","sequence":1}"#)));
+        let piece =
+            said(transcript.read(&event("reasoning", r#"{"text":"hm","signature":"s","sequence":1,"tokens":4}"#)));
+        assert_eq!(piece.tokens, Some(4));
         assert_eq!(piece.delta, Delta::Reasoning(Reasoning { text: "hm".into(), signature: Some("s".into()) }));
         let call = r#"{"id":"c","name":"add","arguments":"{}","sequence":2}"#;
         let piece = said(transcript.read(&event("tool_call", call)));
