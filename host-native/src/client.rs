@@ -20,7 +20,7 @@ use crate::bindings::{App, AppPre};
 use crate::channel::WeakCanceller;
 use crate::local::Local;
 use crate::network::Network;
-use crate::provider;
+use crate::provider::opening;
 use crate::run::{EmbedRun, TextRun};
 use crate::sandbox::{self, Builtin, Limits};
 use crate::secret::{Secret, Vault};
@@ -281,8 +281,8 @@ fn opener(vault: Arc<Vault>, network: Arc<Network>) -> Open {
     Arc::new(move |descriptor, progress| {
         Ok(match descriptor {
             Descriptor::Local(descriptor) => Arc::new(Local::load(descriptor, progress)?),
-            Descriptor::Gateway(descriptor) => Arc::new(provider::open_gateway(descriptor, &vault, &network)?),
-            Descriptor::Provider(descriptor) => Arc::new(provider::open_provider(descriptor, &vault, &network)?),
+            Descriptor::Gateway(descriptor) => Arc::new(opening::gateway(descriptor, &vault, &network)?),
+            Descriptor::Provider(descriptor) => Arc::new(opening::provider(descriptor, &vault, &network)?),
         })
     })
 }

@@ -2,46 +2,38 @@
 
 mod adapter;
 mod connection;
+mod guarded;
+pub(crate) mod opening;
 mod outbound;
 mod retry;
 mod session;
 
 use std::future::Future;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use serde_json::value::RawValue;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime::Store;
 use wasmtime::component::Accessor;
 
-use crate::bindings::adapter::Description;
+use crate::Error;
 use crate::bindings::adapter::Provider as World;
 use crate::bindings::adapter::endpoint::Settings;
-use crate::bindings::endpoints::{
-    Authentication, Capabilities, GatewayDescriptor, Header, ProviderDescriptor, Routes, Support, Timeouts,
-};
+use crate::bindings::endpoints::{Capabilities, Support};
 use crate::bindings::types::{
-    Context, EmbedRequest, Embedding, Extension, FinishReason, Generation, Metadata, Operation, Outcome, Request,
+    Context, EmbedRequest, Embedding, FinishReason, Generation, Metadata, Operation, Outcome, Request,
 };
 use crate::channel::{self, Feeder};
 use crate::pipe::{OutcomeConsumer, TokenConsumer};
 use crate::sandbox;
-use crate::secret::{Secret, Vault};
 use crate::switchboard::{Answer, Answerer, Answering};
-use crate::{Error, Network};
 use adapter::Adapter;
-use outbound::{Outbound, Placement, Route};
+use outbound::{Outbound, Route};
 use session::Session;
-
-/// How often an endpoint is asked again, where its descriptor does not say.
-const RETRIES: u32 = 2;
 
 /// How long an adapter has to end a cancelled answer with what it knows.
 const GRACE: Duration = Duration::from_millis(250);
@@ -55,165 +47,6 @@ pub(crate) struct Remote {
     retries: u32,
 }
 
-/// Opens a provider's model.
-pub(crate) fn open_provider(
-    descriptor: ProviderDescriptor,
-    vault: &Vault,
-    network: &Arc<Network>,
-) -> Result<Remote, Error> {
-    let provider = match descriptor.provider.as_str() {
-        "openai-compatible" if descriptor.component.is_none() => "openai_compatible".to_owned(),
-        other => other.to_owned(),
-    };
-    let adapter = match &descriptor.component {
-        Some(path) => Adapter::of_file(Path::new(path))?,
-        None => Adapter::own(&provider)?,
-    };
-    Opening {
-        provider,
-        model: descriptor.model,
-        base_url: descriptor.base_url,
-        authentication: descriptor.authentication,
-        version: descriptor.version,
-        correlation_header: descriptor.correlation_header,
-        headers: descriptor.headers,
-        timeouts: descriptor.timeouts,
-        options: descriptor.options,
-        retries: descriptor.retries,
-    }
-    .open(adapter, vault, network)
-}
-
-/// Opens a gateway's target.
-pub(crate) fn open_gateway(
-    descriptor: GatewayDescriptor,
-    vault: &Vault,
-    network: &Arc<Network>,
-) -> Result<Remote, Error> {
-    let options = vec![
-        Extension { name: "routes".to_owned(), value: routes(&descriptor.routes) },
-        Extension { name: "protocol_options".to_owned(), value: object(&descriptor.protocol_options)? },
-    ];
-    Opening {
-        provider: "gateway".to_owned(),
-        model: descriptor.target,
-        base_url: Some(descriptor.base_url),
-        authentication: descriptor.authentication,
-        version: None,
-        correlation_header: None,
-        headers: descriptor.headers,
-        timeouts: descriptor.timeouts,
-        options,
-        retries: descriptor.retries,
-    }
-    .open(Adapter::own("gateway")?, vault, network)
-}
-
-fn routes(routes: &Routes) -> String {
-    let named = [("query", &routes.query), ("chat", &routes.chat), ("embed", &routes.embed)];
-    let given = named.into_iter().filter_map(|(name, route)| Some((name.to_owned(), route.clone()?.into())));
-    serde_json::Value::Object(given.collect()).to_string()
-}
-
-/// Fields as one JSON object.
-fn object(fields: &[Extension]) -> Result<String, Error> {
-    let mut texts = Vec::new();
-    for Extension { name, value } in fields {
-        let value: &RawValue = serde_json::from_str(value)
-            .map_err(|error| Error::InvalidRequest(format!("protocol_options.{name} is not JSON: {error}")))?;
-        texts.push(format!("{}:{value}", serde_json::Value::from(name.as_str())));
-    }
-    Ok(format!("{{{}}}", texts.join(",")))
-}
-
-/// What both kinds of descriptor come down to.
-struct Opening {
-    provider: String,
-    model: String,
-    base_url: Option<String>,
-    authentication: Authentication,
-    version: Option<String>,
-    correlation_header: Option<String>,
-    headers: Vec<Header>,
-    timeouts: Timeouts,
-    options: Vec<Extension>,
-    retries: Option<u32>,
-}
-
-impl Opening {
-    fn open(self, adapter: Arc<Adapter>, vault: &Vault, network: &Arc<Network>) -> Result<Remote, Error> {
-        let description = adapter.description(&self.provider)?;
-        let base_url = self.base_url.as_ref().or(description.base_url.as_ref()).ok_or_else(|| {
-            Error::InvalidRequest(format!("base_url is required for {} endpoint descriptors", self.provider))
-        })?;
-        let base_url = base_url.trim_end_matches('/').to_owned();
-        let url: Uri = base_url
-            .parse()
-            .map_err(|error| Error::InvalidRequest(format!("base_url `{base_url}` is not a URL: {error}")))?;
-        let milliseconds = |own: Option<u32>, usual| Duration::from_millis(own.unwrap_or(usual).into());
-        let route = Route {
-            pool: connection::pool(&url, network, milliseconds(self.timeouts.connect, 10_000))?,
-            credential: placement(&self.authentication, description, vault)?,
-            headers: headers(&self.headers)?,
-            request: milliseconds(self.timeouts.request, 60_000),
-            idle: milliseconds(self.timeouts.idle, 60_000),
-            base_url: url,
-        };
-        let settings = Settings {
-            provider: self.provider,
-            model: self.model,
-            base_url,
-            version: self.version,
-            correlation_header: self.correlation_header,
-            options: self.options,
-        };
-        Ok(Remote {
-            operations: description.operations.clone(),
-            settings: Arc::new(settings),
-            route: Arc::new(route),
-            retries: self.retries.unwrap_or(RETRIES),
-            adapter,
-        })
-    }
-}
-
-/// Where the credential goes: as the descriptor says, or else as the adapter does.
-fn placement(
-    authentication: &Authentication,
-    description: &Description,
-    vault: &Vault,
-) -> Result<Option<Placement>, Error> {
-    let (header, prefix, credential) = match authentication {
-        Authentication::None => return Ok(None),
-        Authentication::ApiKey(credential) => match &description.credential {
-            Some(own) => (own.name.clone(), own.prefix.clone(), *credential),
-            None => {
-                let provider = &description.provider;
-                return Err(Error::InvalidRequest(format!(
-                    "provider `{provider}` takes no api_key; use bearer or header"
-                )));
-            }
-        },
-        Authentication::Bearer(credential) => ("authorization".to_owned(), "Bearer ".to_owned(), *credential),
-        Authentication::Header(own) => (own.name.clone(), String::new(), own.value),
-    };
-    let header = HeaderName::try_from(&header)
-        .map_err(|_| Error::InvalidRequest(format!("authentication header `{header}` is not a header name")))?;
-    let secret: Arc<Secret> = vault.get(credential)?;
-    secret.check()?;
-    Ok(Some(Placement { header, prefix, secret }))
-}
-
-fn headers(own: &[Header]) -> Result<HeaderMap, Error> {
-    let mut headers = HeaderMap::new();
-    for Header { name, value } in own {
-        let refused = || Error::InvalidRequest(format!("header `{name}` cannot be sent"));
-        let name = HeaderName::try_from(name).map_err(|_| refused())?;
-        headers.append(name, HeaderValue::try_from(value).map_err(|_| refused())?);
-    }
-    Ok(headers)
-}
-
 impl Answerer for Remote {
     fn capabilities(&self) -> Capabilities {
         let can =
@@ -225,10 +58,10 @@ impl Answerer for Remote {
         Box::pin(async move {
             let mut retries = 0;
             loop {
-                let mut attempt = self.clone().attempt(request.clone(), retries)?;
-                match attempt.begun().await {
+                let (outbound, answer) = self.clone().attempt(request.clone(), retries)?;
+                match begun(answer).await {
                     Ok(answer) => return Ok(answer),
-                    Err(error) => match self.again(&error, retries, &attempt.outbound) {
+                    Err(error) => match self.again(&error, retries, &outbound) {
                         Some(wait) => tokio::time::sleep(wait).await,
                         None => return Err(error),
                     },
@@ -244,9 +77,8 @@ impl Answerer for Remote {
             loop {
                 let EmbedAttempt { outbound, embedded, _guard } = self.clone().embed_once(request.clone())?;
                 let error = match embedded.await.unwrap_or_else(|_| Err(gone())) {
-                    Ok(mut embedding) => {
-                        embedding.metadata.retries = retries;
-                        return Ok(embedding);
+                    Ok(embedding) => {
+                        return Ok(Embedding { metadata: counted(embedding.metadata, retries), ..embedding });
                     }
                     Err(error) => error,
                 };
@@ -260,27 +92,23 @@ impl Answerer for Remote {
     }
 }
 
+/// With the retries of this host, besides those of a gateway behind it.
+fn counted(metadata: Metadata, retries: u32) -> Metadata {
+    Metadata { retries: metadata.retries.saturating_add(retries), ..metadata }
+}
+
 fn gone() -> Error {
     Error::Internal("the endpoint went away".to_owned())
 }
 
-/// An attempt whose answer has not begun.
-struct Attempt {
-    outbound: Outbound,
-    answer: Option<Answer>,
-}
-
-impl Attempt {
-    /// Waits for the first token, or for the end when there is none.
-    async fn begun(&mut self) -> Result<Answer, Error> {
-        let Some(mut answer) = self.answer.take() else { return Err(gone()) };
-        if answer.tokens.begun().await {
-            return Ok(answer);
-        }
-        let outcome = answer.ending.await.unwrap_or_else(|_| Err(gone()))?;
-        // An answer without a token is one too.
-        Ok(Answer { ending: channel::ended(Ok(outcome)), ..answer })
+/// Waits for the first token, or for the end when there is none.
+async fn begun(mut answer: Answer) -> Result<Answer, Error> {
+    if answer.tokens.begun().await {
+        return Ok(answer);
     }
+    let outcome = answer.ending.await.unwrap_or_else(|_| Err(gone()))?;
+    // An answer without a token is one too.
+    Ok(Answer { ending: channel::ended(Ok(outcome)), ..answer })
 }
 
 /// An attempt to get vectors. To drop it is to cancel it.
@@ -299,7 +127,7 @@ impl Remote {
     }
 
     /// Begins to answer, in a store of its own.
-    fn attempt(self: Arc<Self>, request: Request, retries: u32) -> Result<Attempt, Error> {
+    fn attempt(self: Arc<Self>, request: Request, retries: u32) -> Result<(Outbound, Answer), Error> {
         let cancelled = CancellationToken::new();
         let outbound = Outbound::new(self.route.clone(), request.options.stream == Some(false), cancelled.clone());
         let (mut feeder, tokens, ending) = channel::channel();
@@ -319,7 +147,7 @@ impl Remote {
                 })
             });
             let ended = match ended.await {
-                Ok(outcome) => Ok(Outcome { metadata: Metadata { retries, ..outcome.metadata }, ..outcome }),
+                Ok(outcome) => Ok(Outcome { metadata: counted(outcome.metadata, retries), ..outcome }),
                 // Who cancelled wants an end, whatever became of the upstream meanwhile.
                 Err(_) if cancelled.is_cancelled() => Ok(cut_off(context, retries)),
                 Err(error) => Err(out.judged(error)),
@@ -327,7 +155,7 @@ impl Remote {
             // Nobody may want to know any more.
             let _ = ender.send(ended);
         });
-        Ok(Attempt { outbound, answer: Some(Answer { tokens, ending }) })
+        Ok((outbound, Answer { tokens, ending }))
     }
 
     fn embed_once(self: Arc<Self>, request: EmbedRequest) -> Result<EmbedAttempt, Error> {

@@ -83,7 +83,7 @@ pub(crate) fn embed(kind: Kind, request: EmbedRequest) -> Result<inference::Embe
         return Err(invalid(format!("inputs[{position}] must not be empty")));
     }
     if request.local.is_some() {
-        only_local(kind)?;
+        allow_local(kind)?;
     }
     let extensions = Extensions { endpoint: request.endpoint_options, provider: request.provider_options };
     check_context(&request.context)?;
@@ -112,7 +112,7 @@ struct Text {
 fn text(kind: Kind, request: Text) -> Result<Request, Error> {
     check_options(kind, &request.options)?;
     if let Some(local) = &request.local {
-        only_local(kind)?;
+        allow_local(kind)?;
         check_local(local, &request.options)?;
     }
     check_context(&request.context)?;
@@ -206,11 +206,12 @@ fn check_context_key(key: Option<&str>) -> Result<(), Error> {
     Ok(())
 }
 
-fn only_local(kind: Kind) -> Result<(), Error> {
-    if kind == Kind::Local {
-        return Ok(());
+/// Options of local models go to those, and to gateways, behind which there may be some.
+fn allow_local(kind: Kind) -> Result<(), Error> {
+    match kind {
+        Kind::Local | Kind::Gateway => Ok(()),
+        Kind::Provider => Err(invalid("local options are not valid for provider endpoints")),
     }
-    Err(invalid(format!("local options are not valid for {} endpoints", kind_name(kind))))
 }
 
 /// The caller's own fields, by whom they are for.
@@ -250,6 +251,7 @@ pub(crate) fn invalid(message: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bindings::exports::sipp::client::client::LocalEmbedOptions;
     use crate::bindings::sipp::inference::types::{JsonSchemaFormat, Message, Part, Role, Sampling, Tool};
 
     fn question() -> ChatRequest {
@@ -341,8 +343,49 @@ mod tests {
         assert_eq!(refusal(Kind::Local, endpoint()), "endpoint_options are not valid for local endpoints");
         assert_eq!(refusal(Kind::Provider, endpoint()), "endpoint_options are not valid for provider endpoints");
         assert_eq!(refusal(Kind::Gateway, provider()), "provider_options are not valid for gateway endpoints");
-        let local = ChatRequest { local: Some(local_options()), ..question() };
-        assert_eq!(refusal(Kind::Gateway, local), "local options are not valid for gateway endpoints");
+        let local = || ChatRequest { local: Some(local_options()), ..question() };
+        assert!(chat(Kind::Local, local()).is_ok() && chat(Kind::Gateway, local()).is_ok());
+        assert_eq!(refusal(Kind::Provider, local()), "local options are not valid for provider endpoints");
+    }
+
+    #[test]
+    fn local_options_have_the_same_rules_behind_a_gateway() {
+        let with = |local: LocalOptions| refusal(Kind::Gateway, ChatRequest { local: Some(local), ..question() });
+        let text = || Some(String::from("x"));
+        let sampling = Sampling { top_p: Some(1.5), ..crate::sampling::tests::unset() };
+        assert_eq!(
+            with(LocalOptions { sampling: Some(sampling), ..local_options() }),
+            "top_p must be a number from 0 to 1"
+        );
+        assert_eq!(
+            with(LocalOptions { grammar: text(), json_schema: text(), ..local_options() }),
+            "grammar and json_schema exclude each other"
+        );
+        assert_eq!(
+            with(LocalOptions { context_key: Some(String::new()), ..local_options() }),
+            "context_key must not be empty"
+        );
+    }
+
+    #[test]
+    fn options_of_embed_reach_local_models_and_gateways() {
+        let with = |kind| {
+            let local = LocalEmbedOptions { context_key: Some("k".into()), normalize: Some(false) };
+            let inputs = vec!["hi".into()];
+            let (endpoint, context) = (None, question().context);
+            let (endpoint_options, provider_options) = (vec![], vec![]);
+            embed(
+                kind,
+                EmbedRequest { endpoint, inputs, local: Some(local), endpoint_options, provider_options, context },
+            )
+        };
+        for kind in [Kind::Local, Kind::Gateway] {
+            let request = with(kind).unwrap();
+            assert_eq!((request.context_key.as_deref(), request.normalize), (Some("k"), Some(false)));
+        }
+        assert!(
+            matches!(with(Kind::Provider), Err(Error::InvalidRequest(text)) if text == "local options are not valid for provider endpoints")
+        );
     }
 
     #[test]

@@ -151,6 +151,7 @@ enum SamplerStageValue {
 #[serde(remote = "LogitBias", deny_unknown_fields)]
 struct LogitBiasTable {
     token: u32,
+    #[serde(deserialize_with = "bias")]
     bias: f32,
 }
 
@@ -175,6 +176,11 @@ fn samplers<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Vec<SamplerSta
     struct Stage(#[serde(with = "SamplerStageValue")] SamplerStage);
     let stages = Option::<Vec<Stage>>::deserialize(value)?;
     Ok(stages.map(|stages| stages.into_iter().map(|Stage(stage)| stage).collect()))
+}
+
+/// JSON has no infinity: null is the negative one there, which bans the token.
+fn bias<'de, D: Deserializer<'de>>(value: D) -> Result<f32, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or(f32::NEG_INFINITY))
 }
 
 fn logit_bias<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<LogitBias>, D::Error> {

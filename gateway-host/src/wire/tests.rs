@@ -68,7 +68,8 @@ fn every_option_reaches_the_client() {
         "tool_choice": {"name": "add"},
         "response_format": {"type": "json_schema", "name": "n", "schema": {"z": 1, "a": 2}},
         "context_key": "k", "grammar": "g", "json_schema": {"type": "object"}, "media": ["AQI="],
-        "sampling": {"seed": 7, "samplers": ["top_k", "temperature"], "logit_bias": [{"token": 1, "bias": -2}]},
+        "sampling": {"seed": 7, "samplers": ["top_k", "temperature"],
+            "logit_bias": [{"token": 1, "bias": -2}, {"token": 3, "bias": null}]},
         "provider_options": {"seed": 7}, "endpoint_options": {"team": ["a"]}, "deadline_ms": 900,
     }));
     assert_eq!(prompt, "x");
@@ -90,7 +91,9 @@ fn every_option_reaches_the_client() {
     assert_eq!(local.json_schema.as_deref(), Some(r#"{"type":"object"}"#));
     assert_eq!(local.media, [[1, 2]]);
     let sampling = local.sampling.unwrap();
-    assert_eq!((sampling.seed, sampling.samplers.unwrap().len(), sampling.logit_bias.len()), (Some(7), 2, 1));
+    assert_eq!((sampling.seed, sampling.samplers.unwrap().len()), (Some(7), 2));
+    let bias: Vec<_> = sampling.logit_bias.iter().map(|bias| (bias.token, bias.bias)).collect();
+    assert_eq!(bias, [(1, -2.0), (3, f32::NEG_INFINITY)]);
     assert_eq!((provider_options[0].name.as_str(), provider_options[0].value.as_str()), ("seed", "7"));
     assert_eq!(endpoint_options[0].value, r#"["a"]"#);
     assert_eq!(context.deadline, Some(900));

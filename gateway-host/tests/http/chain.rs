@@ -93,6 +93,33 @@ async fn all_operations_say_the_same_through_two_gateways() {
 }
 
 #[tokio::test]
+async fn options_of_local_models_reach_the_one_behind_both() {
+    let (back, front) = chain("");
+    let chat = |sampling: Value| {
+        json!({"model": "demo", "max_tokens": 40, "sampling": sampling, "context_key": "k",
+            "messages": [{"role": "user", "content": "Tell me a story."}]})
+    };
+    let seeded = |seed: u32| chat(json!({"seed": seed, "temperature": 2, "samplers": ["temperature"]}));
+    let near = answer(&back, "/v1/chat", &seeded(7)).await;
+    assert_eq!(answer(&front, "/v1/chat", &seeded(7)).await["text"], near["text"]);
+    assert_ne!(answer(&front, "/v1/chat", &seeded(8)).await["text"], near["text"]);
+
+    let mut forced = chat(json!({"temperature": 0}));
+    forced["grammar"] = json!("root ::= \"no\" | \"never\"");
+    let text = answer(&front, "/v1/chat", &forced).await["text"].clone();
+    assert!(text == "no" || text == "never", "{text}");
+
+    let vectors = json!({"model": "vectors", "input": "a red house", "normalize": false});
+    let (near, far) = (answer(&back, "/v1/embed", &vectors).await, answer(&front, "/v1/embed", &vectors).await);
+    assert_eq!((&far["embedding"], &far["normalized"]), (&near["embedding"], &json!(false)));
+
+    let refused = ask(&front, "/v1/chat", &chat(json!({"top_p": 2}))).await;
+    assert_eq!(refused.status(), 400);
+    let error = refused.json::<Value>().await.unwrap()["error"].clone();
+    assert_eq!((&error["code"], &error["message"]), (&json!("invalidrequest"), &json!("top_p must be a number from 0 to 1")));
+}
+
+#[tokio::test]
 async fn every_refusal_keeps_whose_it_is() {
     let (back, front) = chain("");
     let prompt = "one two three ".repeat(20_000);

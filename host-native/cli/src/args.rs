@@ -97,10 +97,10 @@ pub(crate) struct TextArgs {
     #[arg(long, value_name = "P", help_heading = "Sampling", allow_negative_numbers = true)]
     top_p: Option<f32>,
     #[command(flatten)]
-    sampling: SamplingArgs,
+    sampling: Option<SamplingArgs>,
 }
 
-/// What else only a model of this machine understands.
+/// What else a model of this machine understands. A gateway hands the grammar to one of its own.
 #[derive(Debug, Args)]
 pub(crate) struct LocalTextArgs {
     /// File with a GBNF grammar that the answer must match.
@@ -130,13 +130,19 @@ impl TextArgs {
     pub(crate) fn describe(&self, descriptor: LocalDescriptor) -> LocalDescriptor {
         let LocalTextArgs { batch_size, ubatch_size, .. } = self.local;
         let context = ContextOptions { n_batch: batch_size, n_ubatch: ubatch_size, ..descriptor.context };
-        let sampling = Sampling { temperature: self.temperature, top_p: self.top_p, ..self.sampling.sampling() };
+        let sampling = self.sampling.as_ref().map(SamplingArgs::sampling).unwrap_or_default();
+        let sampling = Sampling { temperature: self.temperature, top_p: self.top_p, ..sampling };
         LocalDescriptor { context, sampling, ..descriptor }
     }
 
-    /// What is asked of an endpoint elsewhere. The flags for a model of this machine were refused before.
+    /// What is asked of an endpoint elsewhere, with the files that flags name. Flags that it does not take were refused
+    /// before.
     pub(crate) fn remote_settings(self) -> Result<TextSettings, Failure> {
         let schema = self.json_schema.as_deref().map(read).transpose()?;
+        let grammar = self.local.grammar.as_deref().map(read).transpose()?;
+        let sampling = self.sampling.as_ref().map(SamplingArgs::sampling);
+        // None of them, not even an empty one, unless a flag asks for it: a gateway's target may be a provider's model.
+        let is_local = grammar.is_some() || sampling.is_some();
         let format = |schema| {
             ResponseFormat::JsonSchema(JsonSchemaFormat {
                 name: "answer".to_owned(),
@@ -154,7 +160,7 @@ impl TextArgs {
                 response_format: schema.map(format),
                 ..TextOptions::default()
             },
-            local: None,
+            local: is_local.then(|| LocalOptions { grammar, sampling, ..LocalOptions::default() }),
             context: Context { deadline: self.deadline, ..Context::default() },
         })
     }

@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     pub(crate) output: OutputArgs,
 }
 
-/// How a model of this machine makes vectors.
+/// How a local model makes vectors. A gateway hands the second on, but not the first, with which a model is loaded.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Vectors")]
 struct VectorArgs {
@@ -58,19 +58,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let Arguments { model, remote, load, texts, vectors: VectorArgs { pooling, no_normalize }, output } = arguments;
     let (model, texts) = remote.split(model, texts)?;
     let inputs = input::texts(texts)?;
+    let local = no_normalize.then(|| LocalEmbedOptions { normalize: Some(false), ..LocalEmbedOptions::default() });
+    let request = EmbedRequest { local, ..EmbedRequest::new(inputs) };
     let run = match model {
         Some(model) => {
             let descriptor = load.descriptor(Path::new(&model));
             // A decoder must be told; an encoder knows no other way.
             let context = ContextOptions { embeddings: Some(true), pooling, ..descriptor.context };
             let client = load::model(LocalDescriptor { context, ..descriptor }, output.quiet).await?;
-            let local =
-                no_normalize.then(|| LocalEmbedOptions { normalize: Some(false), ..LocalEmbedOptions::default() });
-            client.embed(EmbedRequest { local, ..EmbedRequest::new(inputs) })
+            client.embed(request)
         }
         None => {
             let (client, endpoint, Foreign { endpoint_options, provider_options }) = remote.open().await?;
-            let request = EmbedRequest::new(inputs);
             client.embed(EmbedRequest { endpoint: Some(endpoint), endpoint_options, provider_options, ..request })
         }
     };

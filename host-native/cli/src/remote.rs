@@ -11,8 +11,12 @@ use sipp::{
 use crate::choice;
 use crate::exit::Failure;
 
-/// The groups of flags that only a model of this machine understands.
+/// The groups of flags that only local models understand.
 const LOCAL: [&str; 4] = ["ModelArgs", "LocalTextArgs", "SamplingArgs", "VectorArgs"];
+
+/// The group and the flags among them that a gateway hands to a local model of its own. The others say how a model is
+/// loaded, which is in its configuration.
+const HANDED_ON: [&str; 3] = ["SamplingArgs", "grammar", "no_normalize"];
 
 /// Refuses flags that would have no effect at the endpoint elsewhere that a command line names.
 ///
@@ -23,15 +27,21 @@ pub(crate) fn check(matches: &ArgMatches) -> Result<(), Failure> {
     if !is_given("elsewhere") {
         return Ok(());
     }
-    let groups = LOCAL.into_iter().filter_map(|group| matches.try_get_many::<Id>(group).ok().flatten());
-    let flags: Vec<_> = groups.flatten().map(|id| format!("--{}", id.as_str().replace('_', "-"))).collect();
+    let is_gateway = is_given("gateway");
+    let is_refused = |id: &str| !(is_gateway && HANDED_ON.contains(&id));
+    let groups = LOCAL.into_iter().filter(|group| is_refused(group));
+    let given = groups.filter_map(|group| matches.try_get_many::<Id>(group).ok().flatten()).flatten();
+    let refused = given.map(Id::as_str).filter(|id| is_refused(id));
+    let flags: Vec<_> = refused.map(|id| format!("--{}", id.replace('_', "-"))).collect();
     if flags.is_empty() {
         return Ok(());
     }
     let flags = flags.join(" and ");
-    Err(Failure::Usage(format!(
-        "only a model of this machine takes {flags}; --option sets what another endpoint takes"
-    )))
+    Err(Failure::Usage(if is_gateway {
+        format!("only a model of this machine takes {flags}; a gateway's configuration says how it loads its models")
+    } else {
+        format!("only local models take {flags}; --option sets what a provider takes")
+    }))
 }
 
 /// Who answers in place of a model of this machine.

@@ -90,7 +90,7 @@ pub(crate) struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// What the model is configured with.
+    /// The flags, as a model's configuration or as an option of a request.
     pub(crate) fn sampling(&self) -> Sampling {
         Sampling {
             samplers: self.samplers.clone(),

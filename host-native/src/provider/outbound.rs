@@ -3,39 +3,29 @@
 //! It stands behind `wasi:http/client`. The adapter writes the request; here it is judged, completed, sent and watched.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
-use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use tokio::runtime::Handle;
-use tokio::time::{Instant, Sleep};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiHttpHooks,
 };
 use zeroize::Zeroizing;
 
 use super::connection::{Pool, Prohibited, TooSlow, cause};
+use super::guarded::Guarded;
 use crate::secret::Secret;
 use crate::switchboard::lock;
 use crate::{Error, UpstreamPayload};
 
 /// Largest body of a request, in bytes: a conversation with many images.
 const LARGEST_REQUEST: usize = 128 << 20;
-
-/// Most of a body that is read after its adapter had enough, in bytes.
-const REST: usize = 16 << 10;
-
-/// How long the rest of a body may take.
-const REST_TIME: Duration = Duration::from_millis(500);
 
 /// How requests name their sender.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("sipp/", env!("CARGO_PKG_VERSION")));
@@ -142,15 +132,8 @@ impl Outbound {
             sent = tokio::time::timeout_at(due, sending) => sent.map_err(|_| HttpError::HttpResponseTimeout)??,
             () = self.cancelled.cancelled() => return Err(HttpError::ConnectionTerminated),
         };
-        let due = self.whole.then(|| Box::pin(tokio::time::sleep_until(due)));
-        Ok(response.map(|body| Guarded {
-            body: Some(body),
-            due,
-            idle: Box::pin(tokio::time::sleep(route.idle)),
-            patience: route.idle,
-            stop: Box::pin(self.cancelled.clone().cancelled_owned()),
-            cancelled: self.cancelled,
-        }))
+        let due = self.whole.then_some(due);
+        Ok(response.map(|body| Guarded::new(body, due, route.idle, self.cancelled)))
     }
 
     /// Judges a request of the adapter's, and adds what only the host has.
@@ -291,78 +274,6 @@ type Sent = Result<
     (Response<UnsyncBoxBody<Bytes, HttpError>>, Box<dyn Future<Output = Result<(), HttpError>> + Send>),
     HttpError,
 >;
-
-/// A response's body under its limits on time. Once it ended or failed, its connection is let go.
-struct Guarded {
-    body: Option<Incoming>,
-    /// When it must be complete.
-    due: Option<Pin<Box<Sleep>>>,
-    idle: Pin<Box<Sleep>>,
-    patience: Duration,
-    cancelled: CancellationToken,
-    stop: Pin<Box<WaitForCancellationFutureOwned>>,
-}
-
-impl Guarded {
-    fn end(&mut self, error: HttpError) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        self.body = None;
-        Poll::Ready(Some(Err(error)))
-    }
-}
-
-impl Body for Guarded {
-    type Data = Bytes;
-    type Error = HttpError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        if self.stop.as_mut().poll(context).is_ready() {
-            return self.end(HttpError::ConnectionTerminated);
-        }
-        if self.due.as_mut().is_some_and(|due| due.as_mut().poll(context).is_ready()) {
-            return self.end(HttpError::HttpResponseTimeout);
-        }
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        match Pin::new(body).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let due = Instant::now() + self.patience;
-                self.idle.as_mut().reset(due);
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                let broken = error.is_parse() || error.is_body_write_aborted();
-                self.end(if broken { HttpError::HttpProtocolError } else { HttpError::HttpResponseIncomplete })
-            }
-            Poll::Ready(None) => {
-                self.body = None;
-                Poll::Ready(None)
-            }
-            Poll::Pending => {
-                ready!(self.idle.as_mut().poll(context));
-                self.end(HttpError::ConnectionReadTimeout)
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
-    }
-}
-
-impl Drop for Guarded {
-    /// An adapter has read what it needs when its provider's protocol says so, which is a little before the body ends.
-    /// What is left is read here, so that the connection can serve again.
-    fn drop(&mut self) {
-        let Some(body) = self.body.take().filter(|body| !body.is_end_stream() && !self.cancelled.is_cancelled()) else {
-            return;
-        };
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(tokio::time::timeout(REST_TIME, Limited::new(body, REST).collect()));
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

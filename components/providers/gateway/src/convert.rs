@@ -2,6 +2,7 @@
 
 mod answer;
 mod fault;
+mod local;
 mod request;
 
 pub(crate) use crate::wire::Refusal;

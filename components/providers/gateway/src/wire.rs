@@ -2,10 +2,14 @@
 //!
 //! `gateway-host/README.md` describes it. What it may add later is passed over; a known field of another shape is an error.
 
+mod local;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub(crate) use local::{LocalFields, Sampling};
 
 /// Body of `/v1/query` and `/v1/chat`.
 #[derive(Debug, Serialize)]
@@ -30,6 +34,8 @@ pub(crate) struct TextBody<'a> {
     pub(crate) response_format: Option<ResponseFormat>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) logprobs: Option<u32>,
+    #[serde(flatten)]
+    pub(crate) local: LocalFields,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) deadline_ms: Option<u32>,
     /// Fields of the caller's own, none of which has a typed name.
@@ -136,6 +142,10 @@ pub(crate) enum ResponseFormat {
 pub(crate) struct EmbedBody<'a> {
     pub(crate) model: &'a str,
     pub(crate) input: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) normalize: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) context_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) deadline_ms: Option<u32>,
     #[serde(flatten)]

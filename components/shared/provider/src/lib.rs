@@ -44,9 +44,9 @@ pub use bindings::sipp::inference::endpoint::{Settings, get as settings};
 pub use bindings::sipp::inference::log::{Level, write as log};
 pub use bindings::sipp::inference::types::{
     Alternative, Context, Delta, EmbedRequest, Embedding, Error, Extension, FinishReason, Generation, Input,
-    JsonSchemaFormat, Media, MediaSource, Message, Metadata, Operation, Outcome, Part, Reasoning, Request,
-    ResponseFormat, Role, TextOptions, TokenBatch, TokenLogprob, Tool, ToolCall, ToolChoice, ToolResult,
-    UnsupportedPayload, UpstreamFault, UpstreamPayload, Usage,
+    JsonSchemaFormat, LocalOptions, LogitBias, Media, MediaSource, Message, Metadata, Operation, Outcome, Part,
+    Reasoning, Request, ResponseFormat, Role, SamplerStage, Sampling, TextOptions, TokenBatch, TokenLogprob, Tool,
+    ToolCall, ToolChoice, ToolResult, UnsupportedPayload, UpstreamFault, UpstreamPayload, Usage,
 };
 pub use exchange::{Body, Post, Reply, ReplyHead};
 pub use fault::{Reported, broken, refusal, reported, unsupported};

@@ -110,6 +110,35 @@ fn a_gateway_answers() {
 }
 
 #[test]
+fn a_gateway_hands_on_how_its_model_answers() {
+    let gateway = Gateway::start();
+    let folder = tempfile::tempdir().unwrap();
+    let grammar = folder.path().join("answer.gbnf");
+    fs::write(&grammar, "root ::= \"never\" | \"always\"").unwrap();
+    let ask = |verb, target, arguments: &[&str]| gateway.run(verb, target, &[AUTHORISED, arguments].concat());
+    let story = |seed| {
+        let wild = ["--temperature", "2", "--top-k", "0", "--top-p", "1", "-n", "40", "--seed", seed];
+        ask("chat", "demo", &[&["Tell me a story.", "--quiet"], &wild[..]].concat()).answer().to_owned()
+    };
+    let once = story("7");
+    assert_eq!(story("7"), once);
+    assert_ne!(story("8"), once);
+    let ended = ask("chat", "demo", &["What colour is a lemon?", "--grammar", grammar.to_str().unwrap()]);
+    assert!(["never\n", "always\n"].contains(&ended.answer()), "{ended:?}");
+    // JSON has no number for this bias, which bans the token that ends answers.
+    let endless = |flag| {
+        let greedy = ["--temperature", "0", "-n", "24", flag];
+        ask("chat", "demo", &[&["What day comes after Monday?", "--quiet"], &greedy[..]].concat()).answer().to_owned()
+    };
+    assert_eq!(endless("--logit-bias=1=-inf"), endless("--ignore-eos"));
+    let here = sipp(&["embed", "DEMO", "--no-normalize", "a red apple"]).output().unwrap().stdout;
+    assert_eq!(ask("embed", "vectors", &["--no-normalize", "a red apple"]).answer().as_bytes(), here);
+    let ended = ask("chat", "demo", &["Hi", "--min-p", "2"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{ended:?}");
+    assert!(ended.stderr.starts_with("error: min_p must be a number from 0 to 1\n"), "{ended:?}");
+}
+
+#[test]
 fn a_gateway_refuses() {
     let gateway = Gateway::start();
     for (target, arguments, words) in [

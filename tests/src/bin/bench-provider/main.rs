@@ -50,7 +50,7 @@ struct Arguments {
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     finite_rate: u32,
     /// Streams a second, of all callers together: an upstream pauses as long between tokens as that needs.
-    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     stream_rate: u32,
     /// Slow streams that are held at once.
     #[arg(long, default_value_t = 4000)]
@@ -88,7 +88,7 @@ fn measure(arguments: &Arguments, files: u64) -> Result<()> {
             at_once.push(concurrency(&ways, arguments, callers).await?);
         }
         let throughput = Throughput::of(&rounds::throughput(&ways, arguments.plan()).await?)?;
-        let (streams, tokens) = if arguments.quick { (500, 3) } else { (arguments.slow_streams, SLOW_TOKENS) };
+        let (streams, tokens) = arguments.slow();
         let slow = slow::hold(&ours, streams, tokens, files).await?;
         anyhow::Ok(Figures { machine, tokens: arguments.tokens, at_once, throughput, slow })
     })?;
@@ -110,7 +110,12 @@ async fn concurrency(ways: &[Way], arguments: &Arguments, callers: usize) -> Res
 }
 
 impl Arguments {
+    /// How many slow streams, and how many tokens each.
+    fn slow(&self) -> (usize, u32) {
+        if self.quick { (self.slow_streams.min(500), 3) } else { (self.slow_streams, SLOW_TOKENS) }
+    }
+
     fn plan(&self) -> Plan {
-        if self.quick { Plan { rounds: 1, requests: 128 } } else { Plan { rounds: 4, requests: 192 } }
+        Plan { rounds: if self.quick { 1 } else { 4 }, requests: 128 }
     }
 }

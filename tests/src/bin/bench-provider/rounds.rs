@@ -76,7 +76,7 @@ pub(crate) async fn measure(ways: &[Way], load: Load, plan: Plan) -> Result<Vec<
 /// Finite answers a second when nothing paces the callers, for each way: the best round.
 pub(crate) async fn throughput(ways: &[Way], plan: Plan) -> Result<Vec<f64>> {
     let mut best = vec![0.0_f64; ways.len()];
-    let requests = plan.requests * 8;
+    let requests = plan.requests * 16;
     for _ in 0..=plan.rounds {
         for (way, best) in ways.iter().zip(&mut best) {
             let begun = Instant::now();

@@ -10,6 +10,7 @@ use provider::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::local;
 use crate::wire;
 
 /// Fields of bodies that have a typed option, which a caller's own fields must not stand for.
@@ -27,6 +28,12 @@ const TYPED: &[&str] = &[
     "tool_choice",
     "response_format",
     "logprobs",
+    "context_key",
+    "grammar",
+    "json_schema",
+    "sampling",
+    "media",
+    "normalize",
     "deadline_ms",
 ];
 
@@ -34,13 +41,9 @@ const TYPED: &[&str] = &[
 ///
 /// # Errors
 ///
-/// [`Error::InvalidRequest`] for what only local models understand, for JSON text that is none, and for fields of the
-/// caller's own that stand for a typed option.
+/// [`Error::InvalidRequest`] for JSON text that is none, and for fields of the caller's own that stand for a typed option.
 pub(crate) fn text_body(settings: &Settings, request: Request) -> Result<(String, Vec<u8>), Error> {
     let Request { input, options, local, extensions, context } = request;
-    if local.is_some() {
-        return Err(invalid("local options are not valid for gateway endpoints"));
-    }
     let (operation, input) = match input {
         Input::Prompt(prompt) => (Operation::Query, wire::Input::Prompt(prompt)),
         Input::Messages(messages) => {
@@ -60,6 +63,7 @@ pub(crate) fn text_body(settings: &Settings, request: Request) -> Result<(String
         tool_choice: options.tool_choice.map(tool_choice),
         response_format: options.response_format.map(response_format).transpose()?,
         logprobs: options.logprobs,
+        local: local.map(local::fields).transpose()?.unwrap_or_default(),
         deadline_ms: context.deadline,
         own: own_fields(settings, &extensions)?,
     };
@@ -73,12 +77,11 @@ pub(crate) fn text_body(settings: &Settings, request: Request) -> Result<(String
 /// As [`text_body`].
 pub(crate) fn embed_body(settings: &Settings, request: EmbedRequest) -> Result<(String, Vec<u8>), Error> {
     let EmbedRequest { inputs, normalize, context_key, extensions, context } = request;
-    if normalize.is_some() || context_key.is_some() {
-        return Err(invalid("local options are not valid for gateway endpoints"));
-    }
     let body = wire::EmbedBody {
         model: &settings.model,
         input: inputs,
+        normalize,
+        context_key,
         deadline_ms: context.deadline,
         own: own_fields(settings, &extensions)?,
     };
@@ -172,7 +175,7 @@ fn response_format(format: ResponseFormat) -> Result<wire::ResponseFormat, Error
 
 #[cfg(test)]
 mod tests {
-    use provider::{Context, TextOptions};
+    use provider::{Context, LocalOptions, TextOptions};
     use serde_json::json;
 
     use super::*;
@@ -296,6 +299,36 @@ mod tests {
             String::from_utf8(bytes).unwrap(),
             r#"{"model":"demo","prompt":"one","max_tokens":5,"temperature":0.7,"top_p":0.5,"stop":["x"],"stream":false,"tools":[{"name":"add","parameters":{}}],"tool_choice":{"name":"add"},"response_format":{"type":"json_schema","name":"answer","schema":{"type":"object"},"strict":true},"logprobs":2,"deadline_ms":900}"#
         );
+    }
+
+    #[test]
+    fn local_options_stand_beside_the_others() {
+        let mut request = plain(Input::Prompt("one".into()));
+        let (context_key, grammar) = (Some("k".into()), Some("root ::= \"a\"".into()));
+        request.local = Some(LocalOptions { context_key, grammar, json_schema: None, sampling: None, media: vec![] });
+        let (_, sent) = body(&settings(&[]), request);
+        let expected =
+            json!({"model": "demo", "prompt": "one", "stream": true, "context_key": "k", "grammar": "root ::= \"a\""});
+        assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn vectors_are_asked_for_with_their_options() {
+        let request = |normalize, context_key| EmbedRequest {
+            inputs: vec!["one".into()],
+            normalize,
+            context_key,
+            extensions: vec![],
+            context: plain(Input::Prompt(String::new())).context,
+        };
+        let body = |request| {
+            let (route, body) = embed_body(&settings(&[]), request).unwrap();
+            (route, serde_json::from_slice::<Value>(&body).unwrap())
+        };
+        let (route, sent) = body(request(None, None));
+        assert_eq!((route.as_str(), sent), ("/v1/embed", json!({"model": "demo", "input": ["one"]})));
+        let (_, sent) = body(request(Some(false), Some("k".into())));
+        assert_eq!(sent, json!({"model": "demo", "input": ["one"], "normalize": false, "context_key": "k"}));
     }
 
     #[test]
