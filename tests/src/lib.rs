@@ -7,6 +7,7 @@
 pub mod case;
 mod contract;
 pub mod expected;
+pub mod machine;
 pub mod memory;
 pub mod models;
 mod read;

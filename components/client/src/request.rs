@@ -9,6 +9,9 @@ use crate::registry::kind_name;
 use crate::sampling;
 
 /// Fields of the gateway's profile that have a typed option of their own, which must not be gone around.
+///
+/// `provider_options` and `endpoint_options` are none: in a body they are for whom the gateway asks, and a caller has no
+/// other way to say them.
 const RESERVED: &[&str] = &[
     "model",
     "prompt",
@@ -24,8 +27,6 @@ const RESERVED: &[&str] = &[
     "response_format",
     "logprobs",
     "deadline_ms",
-    "provider_options",
-    "endpoint_options",
     "context_key",
     "contextKey",
     "grammar",
@@ -392,6 +393,7 @@ mod tests {
     fn extensions_do_not_stand_for_typed_options() {
         let endpoint = |name: &str| ChatRequest { endpoint_options: vec![field(name)], ..question() };
         assert!(refusal(Kind::Gateway, endpoint("grammar")).contains("`grammar`"));
+        assert!(chat(Kind::Gateway, endpoint("provider_options")).is_ok());
         let request = chat(Kind::Gateway, endpoint("route")).unwrap();
         assert_eq!(request.extensions[0].value, "true");
     }

@@ -116,7 +116,10 @@ async fn options_of_local_models_reach_the_one_behind_both() {
     let refused = ask(&front, "/v1/chat", &chat(json!({"top_p": 2}))).await;
     assert_eq!(refused.status(), 400);
     let error = refused.json::<Value>().await.unwrap()["error"].clone();
-    assert_eq!((&error["code"], &error["message"]), (&json!("invalidrequest"), &json!("top_p must be a number from 0 to 1")));
+    assert_eq!(
+        (&error["code"], &error["message"]),
+        (&json!("invalidrequest"), &json!("top_p must be a number from 0 to 1"))
+    );
 }
 
 #[tokio::test]

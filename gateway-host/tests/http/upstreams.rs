@@ -120,18 +120,19 @@ async fn own_fields_reach_the_gateway_and_typed_ones_are_kept() {
     let upstream = Upstream::start(|_| upstream::json(200, &[], &whole())).await;
     let settings = format!("{}protocol_options = {{ team = \"a\", trace = 1 }}\n", target("gateway", &upstream));
     let program = Program::start_with(&settings, &[SECRET]);
-    let mut body =
-        json!({"model": "remote", "prompt": "x", "endpoint_options": {"team": "b", "provider_options": {"k": 1}}});
+    let mut body = json!({"model": "remote", "prompt": "x", "grammar": "root ::= \"x\"",
+        "endpoint_options": {"team": "b", "provider_options": {"k": 1}}});
     assert_eq!(ask(&program, "/v1/query", &body).await.status(), 200);
     assert_eq!(
         upstream.last().body,
-        json!({"model": "there", "prompt": "x", "stream": false, "team": "b", "trace": 1, "provider_options": {"k": 1}})
+        json!({"model": "there", "prompt": "x", "stream": false, "grammar": "root ::= \"x\"",
+            "team": "b", "trace": 1, "provider_options": {"k": 1}})
     );
     for (option, value) in [
         ("endpoint_options", json!({"stream": true})),
         ("endpoint_options", json!({"deadline_ms": 1})),
+        ("endpoint_options", json!({"grammar": "root ::= \"x\""})),
         ("provider_options", json!({"k": 1})),
-        ("grammar", json!("root ::= \"x\"")),
     ] {
         body = json!({"model": "remote", "prompt": "x"});
         body[option] = value;

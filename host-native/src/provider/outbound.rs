@@ -6,11 +6,11 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, HeaderName, USER_AGENT};
+use bytes::{Bytes, BytesMut};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{
@@ -148,8 +148,7 @@ impl Outbound {
             let text = format!("the adapter asked for `{origin}`, which is not its endpoint's origin; it was refused");
             return Err(self.refused(Error::Internal(text)));
         }
-        let body = Limited::new(body, LARGEST_REQUEST).collect().await;
-        let body = body.map_err(|_| HttpError::HttpRequestBodySize(None))?.to_bytes();
+        let body = whole(body, &parts.headers).await?;
         for (name, value) in &route.headers {
             parts.headers.insert(name, value.clone());
         }
@@ -213,6 +212,26 @@ impl Outbound {
             }
         }
     }
+}
+
+/// An adapter's body, in one piece: a connection that was closed meanwhile is replaced, and the request sent again.
+async fn whole(mut body: UnsyncBoxBody<Bytes, HttpError>, headers: &HeaderMap) -> Result<Bytes, HttpError> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let mut whole = BytesMut::new();
+    // What an adapter writes comes through its store, so to wait for the end of what is complete would take time.
+    while announced != Some(whole.len())
+        && let Some(frame) = body.frame().await
+    {
+        let Ok(chunk) = frame?.into_data() else { continue };
+        if whole.len() + chunk.len() > LARGEST_REQUEST {
+            return Err(HttpError::HttpRequestBodySize(None));
+        }
+        if whole.is_empty() && announced == Some(chunk.len()) {
+            return Ok(chunk);
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.freeze())
 }
 
 /// The text of an error's first cause.

@@ -1,10 +1,10 @@
 //! What was measured, for people and for programs.
 
 use std::fmt;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use serde::Serialize;
+use sipp_tests::machine::{Machine, rank};
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
@@ -15,16 +15,6 @@ pub(crate) struct Figures {
     pub(crate) call_at_64: Latency,
     pub(crate) decode: Decode,
     pub(crate) component_bytes: u64,
-}
-
-/// Where it was measured.
-#[derive(Debug, Serialize)]
-pub(crate) struct Machine {
-    /// Logical processors that this process may use.
-    cores: usize,
-    processor: Option<String>,
-    /// Processes that wanted to run, on average over the last minute.
-    load: Option<f64>,
 }
 
 /// How long it takes to make a client that answers.
@@ -64,19 +54,6 @@ pub(crate) struct Decode {
     pub(crate) ratio_streamed: f64,
 }
 
-impl Machine {
-    pub(crate) fn this() -> Self {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let cpu = read("/proc/cpuinfo");
-        let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        Self {
-            cores: available_parallelism().map_or(1, std::num::NonZero::get),
-            processor: model.map(|(_, name)| name.to_owned()),
-            load: read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()),
-        }
-    }
-}
-
 impl Latency {
     pub(crate) fn of(mut times: Vec<Duration>) -> Self {
         times.sort();
@@ -91,21 +68,10 @@ pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
     rank(&numbers, 0.5).copied().unwrap_or(f64::NAN)
 }
 
-/// The number of sorted ones below which this share lies.
-fn rank<T>(sorted: &[T], share: f64) -> Option<&T> {
-    let position = (sorted.len() as f64 * share) as usize;
-    sorted.get(position.min(sorted.len().checked_sub(1)?))
-}
-
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { machine, start, call, call_at_64, decode, component_bytes } = self;
-        let processor = machine.processor.as_deref().unwrap_or("unknown processor");
-        write!(f, "machine           {} cores, {processor}", machine.cores)?;
-        match machine.load {
-            Some(load) => writeln!(f, ", load {load:.1}")?,
-            None => writeln!(f)?,
-        }
+        writeln!(f, "machine           {machine}")?;
         writeln!(f, "model             {}, {} tokens, {} rounds\n", decode.model, decode.tokens, decode.rounds)?;
         writeln!(f, "decode            {:.0} tokens/s through the client", decode.client)?;
         writeln!(

@@ -11,9 +11,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
+use sipp_tests::machine::Machine;
 use sipp_tests::tree;
 
-use figures::{Figures, Machine};
+use figures::Figures;
 
 /// Measures the client component.
 #[derive(Parser)]

@@ -1,11 +1,11 @@
 //! What was measured, for people and for programs.
 
 use std::fmt;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
+use sipp_tests::machine::{Machine, rank};
 
 use crate::ways::Sample;
 
@@ -27,16 +27,6 @@ pub(crate) struct Figures {
     pub(crate) at_once: Vec<Concurrency>,
     pub(crate) throughput: Throughput,
     pub(crate) slow: Slow,
-}
-
-/// Where it was measured.
-#[derive(Debug, Serialize)]
-pub(crate) struct Machine {
-    /// Logical processors that this process may use.
-    cores: usize,
-    processor: Option<String>,
-    /// Processes that wanted to run, on average over the minute before it began.
-    load: Option<f64>,
 }
 
 /// Times of answers that ran so many at once.
@@ -87,19 +77,6 @@ pub(crate) struct Slow {
     pub(crate) after_bytes: u64,
 }
 
-impl Machine {
-    pub(crate) fn this() -> Self {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let cpu = read("/proc/cpuinfo");
-        let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        Self {
-            cores: available_parallelism().map_or(1, std::num::NonZero::get),
-            processor: model.map(|(_, name)| name.to_owned()),
-            load: read("/proc/loadavg").split(' ').next().and_then(|load| load.parse().ok()),
-        }
-    }
-}
-
 impl Concurrency {
     /// Of the samples of each way: bare, ours and, if it was there, the peer.
     pub(crate) fn of(callers: usize, finite: &[Vec<Sample>], streamed: &[Vec<Sample>]) -> Result<Self> {
@@ -129,11 +106,8 @@ impl Row {
 impl Quantiles {
     fn of(mut times: Vec<Duration>) -> Self {
         times.sort();
-        let rank = |share: f64| {
-            let position = (times.len() as f64 * share) as usize;
-            times.get(position.min(times.len().saturating_sub(1))).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
-        };
-        Self { p50_ms: rank(0.5), p99_ms: rank(0.99) }
+        let milliseconds = |share| rank(&times, share).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3);
+        Self { p50_ms: milliseconds(0.5), p99_ms: milliseconds(0.99) }
     }
 
     fn minus(self, other: Self) -> Self {
@@ -152,12 +126,7 @@ impl Throughput {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { machine, tokens, at_once, throughput, slow } = self;
-        let processor = machine.processor.as_deref().unwrap_or("unknown processor");
-        write!(f, "machine           {} cores, {processor}", machine.cores)?;
-        match machine.load {
-            Some(load) => writeln!(f, ", load {load:.1}")?,
-            None => writeln!(f)?,
-        }
+        writeln!(f, "machine           {machine}")?;
         if throughput.peer.is_none() {
             writeln!(f, "TensorZero        left out; --tensorzero PYTHON names an environment that has it")?;
         }

@@ -16,9 +16,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+use sipp_tests::machine::Machine;
 
 use companion::Companion;
-use figures::{Concurrency, Figures, Machine, Throughput};
+use figures::{Concurrency, Figures, Throughput};
 use rounds::{Load, Plan};
 use ways::{Ours, Way};
 

@@ -1,4 +1,5 @@
-//! TensorZero's gateway, which does for its callers what our host does: measured in the same run, over the same upstream.
+//! TensorZero's gateway, which does for its callers what our host does: measured in the same run, over the same
+//! upstream.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,8 +1,8 @@
 //! Rounds in which all ways are measured in turns.
 //!
 //! All callers together ask at a rate that the machine can serve, however many they are: the upstream takes longer for
-//! each when there are more. Otherwise many callers would tell how long the queue for the processors is, and not what is
-//! added to a request. What the machine can serve at most is told apart.
+//! each when there are more. Otherwise many callers would tell how long the queue for the processors is, and not what
+//! is added to a request. What the machine can serve at most is told apart.
 
 use std::time::{Duration, Instant};
 

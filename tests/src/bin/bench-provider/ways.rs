@@ -23,7 +23,7 @@ pub(crate) const MODEL: &str = "m";
 /// A way to ask.
 #[derive(Clone)]
 pub(crate) enum Way {
-    Bare(Bare),
+    Bare(Box<Bare>),
     Ours(Ours),
 }
 
@@ -40,7 +40,7 @@ impl Way {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Self::Bare(Bare { client, url: format!("{url}/chat/completions"), model })
+        Self::Bare(Box::new(Bare { client, url: format!("{url}/chat/completions"), model }))
     }
 
     /// Asks once, and checks the answer.
@@ -66,14 +66,12 @@ pub(crate) struct Bare {
 
 impl Bare {
     async fn post(&self, script: Script) -> Result<Response<Incoming>> {
-        let mut body = json!({
+        let body = json!({
             "model": self.model,
             "messages": [{ "role": "user", "content": script.prompt() }],
             "stream": script.stream,
+            "stream_options": script.stream.then(|| json!({ "include_usage": true })),
         });
-        if script.stream {
-            body["stream_options"] = json!({ "include_usage": true });
-        }
         let request = Request::post(&self.url)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::AUTHORIZATION, "Bearer k")
