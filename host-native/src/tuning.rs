@@ -9,7 +9,7 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 pub(crate) const MEMORY_LIMIT: usize = 256 << 20;
 
 /// Instances that may exist at once, of all components. Each takes only address space until it is used.
-const INSTANCES: u32 = 6000;
+const INSTANCES: u32 = 5000;
 
 /// Core instances that one component may be made of. Those of other languages consist of many.
 const CORE_INSTANCES: u32 = 64;
@@ -26,7 +26,7 @@ pub(crate) fn config() -> Config {
         .total_core_instances(4 * INSTANCES)
         .total_memories(INSTANCES)
         .total_tables(4 * INSTANCES)
-        .total_stacks(2 * INSTANCES)
+        .total_stacks(INSTANCES)
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_tables_per_component(CORE_INSTANCES)
         .table_elements(TABLE_ELEMENTS)

@@ -170,7 +170,7 @@ async fn misfit(component: PathBuf) -> Result<()> {
 /// The provider `lines`: three words, each on a line, with a pause between them; what `model` says decides the status.
 async fn words(mut connection: Connection) -> std::io::Result<()> {
     while let Some(request) = connection.request().await? {
-        let prompt = request.body.as_ref().and_then(|body| body["prompt"].as_str()).unwrap_or_default().to_owned();
+        let prompt = request.body.as_ref().and_then(|body| body.get("prompt")?.as_str()).unwrap_or_default().to_owned();
         if prompt == "forbidden" {
             connection.write(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno").await?;
             continue;
@@ -209,7 +209,9 @@ async fn lines(component: PathBuf) -> Result<()> {
     ensure!(matches!(&embedded, Err(Error::Unsupported(_))), "{embedded:?}");
 
     for request in upstream.log().requests() {
-        ensure!(request.path == "/generate" && request.body.is_some_and(|body| body["model"] == "m-1"));
+        ensure!(
+            request.path == "/generate" && request.body.is_some_and(|body| body.get("model") == Some(&"m-1".into()))
+        );
         ensure!(request.headers.get("authorization") == Some(&format!("Bearer {KEY}")), "{:?}", request.headers);
     }
     Ok(())
