@@ -181,9 +181,12 @@ impl Outbound {
             return HttpError::DestinationIpProhibited;
         }
         if let Some(error) = cause::<rustls::Error>(error) {
+            if matches!(error, rustls::Error::InvalidCertificate(_)) {
+                explain(&format!("its certificate is not valid: {error}"));
+                return HttpError::TlsCertificateError;
+            }
             explain(&format!("there is no secure connection: {error}"));
-            let is_untrusted = matches!(error, rustls::Error::InvalidCertificate(_));
-            return if is_untrusted { HttpError::TlsCertificateError } else { HttpError::TlsProtocolError };
+            return HttpError::TlsProtocolError;
         }
         if let Some(error) = cause::<hyper::Error>(error).filter(|error| error.is_parse()) {
             return if error.is_parse_too_large() {
