@@ -1,5 +1,6 @@
 //! `cargo x build`: components first, then the native programs that embed them.
 
+pub(crate) mod browser;
 mod component;
 mod third_party;
 
@@ -28,6 +29,8 @@ enum Part {
     ThirdParty,
     /// `sipp` and `sipp-gateway`, to `target/release/`.
     Native,
+    /// The browser's package, to `host-browser/dist/`; only when named.
+    Browser,
 }
 
 /// Builds the parts, in the order in which they need each other.
@@ -49,6 +52,10 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<()> 
     }
     if wanted(Part::Native) {
         native(repository, &["--bins"])?;
+    }
+    // Its tools are large, and natively nobody needs them.
+    if arguments.parts.contains(&Part::Browser) {
+        browser::build(repository)?;
     }
     Ok(())
 }

@@ -42,6 +42,8 @@ fn table(repository: &Repository) -> Vec<(Part, &'static str)> {
             Thing::Wasm => "check, build, test, serve, bench: components",
             Thing::Lints | Thing::Deny => "check",
             Thing::Python | Thing::Javascript => "test",
+            Thing::Node => "check, test, serve, bench: the browser's package",
+            Thing::Chromium => "test, bench: the browser's package",
         };
         rows.extend(thing.parts(repository).into_iter().map(|part| (part, needed_by)));
     }

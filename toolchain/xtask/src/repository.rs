@@ -75,6 +75,11 @@ impl Repository {
         self.root.join("tests/third-party")
     }
 
+    /// The browser's package.
+    pub(crate) fn browser(&self) -> PathBuf {
+        self.root.join("host-browser")
+    }
+
     /// The model that the tree carries.
     pub(crate) fn demo_model(&self) -> PathBuf {
         self.root.join("models/demo.gguf")

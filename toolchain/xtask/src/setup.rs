@@ -3,9 +3,11 @@
 //! Each thing is obtained by the first way that works, and a machine that has everything is left alone in a moment, so
 //! that every verb can ask for what it needs before it starts.
 
+pub(crate) mod chromium;
 pub(crate) mod debian;
 pub(crate) mod javascript;
 pub(crate) mod native;
+pub(crate) mod node;
 pub(crate) mod python;
 pub(crate) mod rust;
 mod sources;
@@ -38,6 +40,10 @@ pub(crate) enum Thing {
     Python,
     /// What makes components of JavaScript, for a test.
     Javascript,
+    /// Node.js 24, for the browser's package.
+    Node,
+    /// Chromium, for the tests of the browser's package.
+    Chromium,
 }
 
 /// One program or library of a thing, and whether it is there.
@@ -58,8 +64,8 @@ pub(crate) struct Way {
 
 impl Thing {
     /// Every thing, in the order in which they are obtained.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Native, Self::Wasm, Self::Lints, Self::Deny, Self::Python, Self::Javascript];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Native, Self::Wasm, Self::Lints, Self::Deny, Self::Python, Self::Javascript, Self::Node, Self::Chromium];
 
     /// What it consists of, looked up now.
     pub(crate) fn parts(self, repository: &Repository) -> Vec<Part> {
@@ -70,6 +76,8 @@ impl Thing {
             Self::Deny => vec![rust::deny()],
             Self::Python => vec![python::part(repository)],
             Self::Javascript => vec![javascript::part()],
+            Self::Node => vec![node::part()],
+            Self::Chromium => vec![chromium::part()],
         }
     }
 
@@ -82,6 +90,8 @@ impl Thing {
             Self::Deny => vec![rust::DENY],
             Self::Python => vec![python::VENV, python::APT],
             Self::Javascript => vec![javascript::INSTALL],
+            Self::Node => vec![node::NPM, node::APT],
+            Self::Chromium => vec![chromium::APT],
         }
     }
 
@@ -94,6 +104,8 @@ impl Thing {
             Self::Deny => "run `cargo install cargo-deny --locked`".to_owned(),
             Self::Python => python::ADVICE.to_owned(),
             Self::Javascript => javascript::ADVICE.to_owned(),
+            Self::Node => node::ADVICE.to_owned(),
+            Self::Chromium => chromium::ADVICE.to_owned(),
         }
     }
 
