@@ -41,7 +41,8 @@ fn table(repository: &Repository) -> Vec<(Part, &'static str)> {
             Thing::Native => "check, build, test, serve, bench: llama.cpp",
             Thing::Wasm => "check, build, test, serve, bench: components",
             Thing::Lints | Thing::Deny => "check",
-            Thing::Python | Thing::Javascript => "test",
+            Thing::Python => "test, bench browser",
+            Thing::Javascript => "test",
             Thing::Node => "check, test, serve, bench: the browser's package",
             Thing::Chromium => "test, bench: the browser's package",
         };

@@ -36,7 +36,7 @@ pub(crate) enum Thing {
     Lints,
     /// cargo-deny.
     Deny,
-    /// Python with the packages of the tests.
+    /// Python with the packages of the tests and benchmarks.
     Python,
     /// What makes components of JavaScript, for a test.
     Javascript,

@@ -1,4 +1,5 @@
-//! Python with the packages that tests use: the providers' official clients, and what makes components of Python.
+//! Python with the packages that tests and benchmarks use: the providers' official clients, what makes components of
+//! Python, and what writes models.
 //!
 //! They lie in an environment of their own in the cache, one for each list of versions, so that nothing of the machine's
 //! changes and every clone shares them.
@@ -16,7 +17,8 @@ use crate::process;
 use crate::repository::{Repository, cache};
 
 /// The lists of packages, from the top folder on.
-const REQUIREMENTS: [&str; 2] = ["tests/sdk/requirements.txt", "tests/third-party/requirements.txt"];
+const REQUIREMENTS: [&str; 3] =
+    ["tests/sdk/requirements.txt", "tests/third-party/requirements.txt", "toolchain/bench-models/requirements.txt"];
 
 /// Debian's packages for an interpreter that can make environments.
 const PACKAGES: [&str; 2] = ["python3", "python3-venv"];
@@ -45,7 +47,10 @@ pub(super) const ADVICE: &str = "install Python 3.10 or newer with its venv modu
 /// The environment, looked up now.
 pub(super) fn part(repository: &Repository) -> Part {
     let state = python(repository).map(|python| python.display().to_string());
-    Part { name: "python", state: state.ok_or_else(|| "an environment with the tests' packages".to_owned()) }
+    Part {
+        name: "python",
+        state: state.ok_or_else(|| "an environment with the packages of tests and benchmarks".to_owned()),
+    }
 }
 
 /// The environment's interpreter, if it is there and complete.
