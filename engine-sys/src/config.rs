@@ -20,6 +20,7 @@ pub struct ModelConfig {
 
 /// Where the weights go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "camelCase", default))]
 pub struct Placement {
     /// Layers on the GPU. Default `Auto`. `All` and a count above 0 are refused where no GPU backend is compiled in.
     pub gpu_layers: Option<GpuLayers>,
@@ -33,6 +34,11 @@ pub struct Placement {
 
 /// How many layers go to the GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    target_os = "emscripten",
+    derive(serde::Deserialize),
+    serde(tag = "tag", content = "val", rename_all = "kebab-case")
+)]
 pub enum GpuLayers {
     /// All, where there is a GPU.
     Auto,
@@ -44,6 +50,7 @@ pub enum GpuLayers {
 
 /// The context that requests run in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "camelCase", default))]
 pub struct ContextConfig {
     /// Tokens of prompt and answer together, for each slot. 0 is the model's own length. Default: the model's own, at
     /// most 4096.
@@ -78,6 +85,7 @@ pub struct ContextConfig {
 
 /// How one vector comes from a text's token vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum Pooling {
     /// Not at all. A model configured so cannot embed.
     None,
@@ -93,6 +101,7 @@ pub enum Pooling {
 
 /// Whether attention is computed in one fused step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum FlashAttention {
     /// Where the backend has it.
     Auto,
@@ -105,14 +114,21 @@ pub enum FlashAttention {
 /// How the KV cache stores numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are ggml's own types")]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum CacheType {
     F32,
     F16,
+    #[cfg_attr(target_os = "emscripten", serde(rename = "q8-0"))]
     Q8_0,
+    #[cfg_attr(target_os = "emscripten", serde(rename = "q4-0"))]
     Q4_0,
+    #[cfg_attr(target_os = "emscripten", serde(rename = "q4-1"))]
     Q4_1,
+    #[cfg_attr(target_os = "emscripten", serde(rename = "iq4-nl"))]
     Iq4Nl,
+    #[cfg_attr(target_os = "emscripten", serde(rename = "q5-0"))]
     Q5_0,
+    #[cfg_attr(target_os = "emscripten", serde(rename = "q5-1"))]
     Q5_1,
 }
 
@@ -121,6 +137,7 @@ pub enum CacheType {
 /// A request's values override the model's, field by field. The ranges are those of `record sampling` in
 /// `wit/inference/types.wit`.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "camelCase", default))]
 pub struct Sampling {
     /// The chain, in order. Default: every stage, in the order of [`SamplerStage`]. A field whose stage is not listed
     /// is refused.
@@ -181,6 +198,7 @@ pub struct Sampling {
 
 /// One stage of the sampler chain, in the default order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
 pub enum SamplerStage {
     /// Repetition, frequency and presence penalties.
     Penalties,
@@ -204,9 +222,18 @@ pub enum SamplerStage {
 
 /// Added to one token's logit before sampling.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize))]
 pub struct LogitBias {
     /// The token's id.
     pub token: u32,
     /// What is added; negative infinity bans the token.
+    #[cfg_attr(target_os = "emscripten", serde(deserialize_with = "number_or_ban"))]
     pub bias: f32,
+}
+
+/// JSON has no infinity; what is written in its place is null.
+#[cfg(target_os = "emscripten")]
+fn number_or_ban<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    let number: Option<f32> = serde::Deserialize::deserialize(deserializer)?;
+    Ok(number.unwrap_or(f32::NEG_INFINITY))
 }

@@ -67,7 +67,9 @@ pub(crate) struct Context {
     waiting: NonNull<Vec<Arc<AtomicBool>>>,
     batch_size: usize,
     has_memory: bool,
-    /// Freed after the context.
+    /// Freed after the context, and so is the model.
+    #[cfg(target_os = "emscripten")]
+    _pool: Option<crate::web::Pool>,
     _model: Rc<Model>,
 }
 
@@ -98,7 +100,20 @@ impl Context {
         // SAFETY: the context was just made.
         let (batch_size, has_memory) =
             unsafe { (sys::llama_n_batch(raw.as_ptr()) as usize, !sys::llama_get_memory(raw.as_ptr()).is_null()) };
-        Ok(Self { raw, waiting, batch_size, has_memory, _model: model })
+        #[cfg(target_os = "emscripten")]
+        let _pool = crate::web::Pool::new(params.n_threads.max(params.n_threads_batch)).inspect(|pool| {
+            // SAFETY: the context was just made, and is freed before the pool.
+            unsafe { sys::llama_attach_threadpool(raw.as_ptr(), pool.raw(), std::ptr::null_mut()) }
+        });
+        Ok(Self {
+            raw,
+            waiting,
+            batch_size,
+            has_memory,
+            #[cfg(target_os = "emscripten")]
+            _pool,
+            _model: model,
+        })
     }
 
     /// Most tokens in one batch.

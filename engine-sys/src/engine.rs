@@ -18,7 +18,7 @@ use crate::info::{ModelClass, ModelInfo};
 use crate::model::Model;
 use crate::plan::Plan;
 use crate::prompt;
-use crate::reply::{EmbedReply, TextReply};
+use crate::reply::{EmbedDone, EmbedReply, TextReply};
 use crate::request::{EmbedRequest, Embedding, Input, Listener, TextRequest};
 use crate::sampling::ModelSampling;
 use crate::slot::Job;
@@ -89,19 +89,9 @@ impl Engine {
     /// [`Error::InvalidRequest`] and [`Error::Unsupported`] for what can be seen at once; the listener is then dropped
     /// without a call. Everything else arrives through [`Listener::done`].
     pub fn generate(&self, request: TextRequest, listener: Box<dyn Listener>) -> Result<Cancel, Error> {
-        self.check_generates()?;
-        check_request(&request, &self.shared.info)?;
-        let sampling = self.shared.sampling.resolve(&request, self.shared.info.vocabulary)?;
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let job = Job {
-            request,
-            sampling,
-            reply: TextReply::new(listener),
-            cancelled: Arc::clone(&cancelled),
-            accepted: Instant::now(),
-        };
+        let (job, cancel) = text_job(&self.shared.info, &self.shared.sampling, request, listener)?;
         self.send(Command::Generate(Box::new(job)));
-        Ok(Cancel(cancelled))
+        Ok(cancel)
     }
 
     /// Queues a request for vectors. `done` is called once, on the engine's thread; it must not block.
@@ -113,21 +103,9 @@ impl Engine {
         request: EmbedRequest,
         done: Box<dyn FnOnce(Result<Embedding, Error>) + Send>,
     ) -> Result<Cancel, Error> {
-        if !self.shared.info.capabilities.embeds {
-            return Err(Error::Unsupported(cannot_embed(self.shared.info.capabilities.class)));
-        }
-        if request.inputs.is_empty() {
-            return Err(Error::invalid("there is no input to embed"));
-        }
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let job = EmbedJob {
-            request,
-            reply: EmbedReply::new(done),
-            cancelled: Arc::clone(&cancelled),
-            accepted: Instant::now(),
-        };
+        let (job, cancel) = embed_job(&self.shared.info, request, done)?;
         self.send(Command::Embed(job));
-        Ok(Cancel(cancelled))
+        Ok(cancel)
     }
 
     /// What the engine has done so far.
@@ -140,26 +118,6 @@ impl Engine {
         self.shared.tally.queued();
         // If the thread is gone, the command is dropped, and its reply says so.
         let _ = self.shared.commands.send(command);
-    }
-
-    fn check_generates(&self) -> Result<(), Error> {
-        let capabilities = &self.shared.info.capabilities;
-        if capabilities.generates_text {
-            return Ok(());
-        }
-        Err(Error::Unsupported(
-            match capabilities.class {
-                ModelClass::EncoderOnly => "an encoder-only model writes no text; use embed",
-                ModelClass::EncoderDecoder => {
-                    "writing text with an encoder-decoder model is not supported; use a decoder-only model"
-                }
-                ModelClass::DecoderOnly if capabilities.embeds => {
-                    "the model is loaded for embeddings; load it without embeddings to write text"
-                }
-                ModelClass::DecoderOnly => "a diffusion model does not continue text; use another model",
-            }
-            .to_owned(),
-        ))
     }
 }
 
@@ -199,6 +157,61 @@ pub fn inspect(path: &Path) -> Result<ModelInfo, Error> {
     let model = Model::read_metadata(path)?;
     let plan = Plan::new(&ContextConfig::default(), &model)?;
     Ok(ModelInfo::new(path, &model, &plan))
+}
+
+/// A request for text that was checked, and what cancels it.
+pub(crate) fn text_job(
+    info: &ModelInfo,
+    sampling: &ModelSampling,
+    request: TextRequest,
+    listener: Box<dyn Listener>,
+) -> Result<(Job, Cancel), Error> {
+    check_generates(info)?;
+    check_request(&request, info)?;
+    let sampling = sampling.resolve(&request, info.vocabulary)?;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let job = Job {
+        request,
+        sampling,
+        reply: TextReply::new(listener),
+        cancelled: Arc::clone(&cancelled),
+        accepted: Instant::now(),
+    };
+    Ok((job, Cancel(cancelled)))
+}
+
+/// A request for vectors that was checked, and what cancels it.
+pub(crate) fn embed_job(info: &ModelInfo, request: EmbedRequest, done: EmbedDone) -> Result<(EmbedJob, Cancel), Error> {
+    if !info.capabilities.embeds {
+        return Err(Error::Unsupported(cannot_embed(info.capabilities.class)));
+    }
+    if request.inputs.is_empty() {
+        return Err(Error::invalid("there is no input to embed"));
+    }
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let job =
+        EmbedJob { request, reply: EmbedReply::new(done), cancelled: Arc::clone(&cancelled), accepted: Instant::now() };
+    Ok((job, Cancel(cancelled)))
+}
+
+fn check_generates(info: &ModelInfo) -> Result<(), Error> {
+    let capabilities = &info.capabilities;
+    if capabilities.generates_text {
+        return Ok(());
+    }
+    Err(Error::Unsupported(
+        match capabilities.class {
+            ModelClass::EncoderOnly => "an encoder-only model writes no text; use embed",
+            ModelClass::EncoderDecoder => {
+                "writing text with an encoder-decoder model is not supported; use a decoder-only model"
+            }
+            ModelClass::DecoderOnly if capabilities.embeds => {
+                "the model is loaded for embeddings; load it without embeddings to write text"
+            }
+            ModelClass::DecoderOnly => "a diffusion model does not continue text; use another model",
+        }
+        .to_owned(),
+    ))
 }
 
 fn check_request(request: &TextRequest, info: &ModelInfo) -> Result<(), Error> {

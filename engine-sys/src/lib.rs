@@ -27,6 +27,8 @@ mod slot;
 mod sys;
 mod template;
 mod vocab;
+#[cfg(target_os = "emscripten")]
+mod web;
 mod worker;
 
 pub use config::{

@@ -235,7 +235,11 @@ fn params(placement: &Placement) -> Result<sys::llama_model_params, Error> {
         GpuLayers::Count(count) => i32::try_from(count)
             .map_err(|_| Error::configuration(format!("gpu_layers is {count}, above every model's")))?,
     };
-    params.load_mode = match (placement.use_mmap.unwrap_or(true), placement.use_mlock.unwrap_or(false)) {
+    if cfg!(target_os = "emscripten") && (placement.use_mmap == Some(true) || placement.use_mlock == Some(true)) {
+        return Err(Error::configuration("a browser cannot map or lock files; leave use_mmap and use_mlock out"));
+    }
+    let use_mmap = placement.use_mmap.unwrap_or(cfg!(not(target_os = "emscripten")));
+    params.load_mode = match (use_mmap, placement.use_mlock.unwrap_or(false)) {
         (true, true) => sys::LLAMA_LOAD_MODE_MMAP_MLOCK,
         (true, false) => sys::LLAMA_LOAD_MODE_MMAP,
         (false, true) => sys::LLAMA_LOAD_MODE_MLOCK,

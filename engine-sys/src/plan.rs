@@ -1,5 +1,6 @@
 //! The numbers that a context is made with, checked against the model.
 
+#[cfg(not(target_os = "emscripten"))]
 use std::thread::available_parallelism;
 
 use crate::config::{CacheType, ContextConfig, FlashAttention, Pooling};
@@ -14,6 +15,7 @@ const DEFAULT_BATCH: u32 = 2048;
 const DEFAULT_UBATCH: u32 = 512;
 const MAX_SLOTS: u32 = 64;
 /// ggml's `GGML_MAX_N_THREADS`.
+#[cfg(not(target_os = "emscripten"))]
 const MAX_THREADS: u32 = 512;
 /// Models below this compute a token in less time than threads take to meet: they wait for each other by spinning, after
 /// every tensor, which stalls for whole time slices as soon as another process wants a core.
@@ -63,11 +65,11 @@ impl Plan {
         let batch = ranged("n_batch", config.n_batch.unwrap_or(DEFAULT_BATCH), slots, 1 << 20)?;
         let ubatch = ranged("n_ubatch", config.n_ubatch.unwrap_or(DEFAULT_UBATCH.min(batch)), 1, batch)?;
         let threads = match config.n_threads {
-            Some(threads) => ranged("n_threads", threads, 1, MAX_THREADS)?,
+            Some(threads) => ranged("n_threads", threads, 1, most_threads())?,
             None if model.size_bytes() < SMALL_MODEL_BYTES => 1,
             None => physical_cores(),
         };
-        let threads_batch = ranged("n_threads_batch", config.n_threads_batch.unwrap_or(threads), 1, MAX_THREADS)?;
+        let threads_batch = ranged("n_threads_batch", config.n_threads_batch.unwrap_or(threads), 1, most_threads())?;
         let purpose = purpose(config, model)?;
         if matches!(purpose, Purpose::Vectors(_)) && (config.n_batch.is_some() || config.n_ubatch.is_some()) {
             return Err(Error::configuration(
@@ -237,9 +239,20 @@ fn cache_number(cache: CacheType) -> sys::ggml_type {
 
 /// Physical cores, because two computing threads on one core only disturb each other; never more than this process may
 /// use.
+#[cfg(not(target_os = "emscripten"))]
 fn physical_cores() -> u32 {
     // SAFETY: a function without arguments that answers a question.
     let cores = unsafe { sys::sipp_physical_cores() };
     let usable = available_parallelism().map_or(1, std::num::NonZero::get);
     u32::try_from(cores).unwrap_or(1).clamp(1, u32::try_from(usable).unwrap_or(MAX_THREADS).min(MAX_THREADS))
 }
+
+/// Most threads that can be asked for.
+#[cfg(not(target_os = "emscripten"))]
+fn most_threads() -> u32 {
+    MAX_THREADS
+}
+
+/// The worker was given its threads when it began, and knows what the machine has.
+#[cfg(target_os = "emscripten")]
+use crate::web::{most_threads, most_threads as physical_cores};

@@ -116,6 +116,7 @@ unsafe extern "C" {
         token: *mut llama_token,
         error: ErrorBuffer,
     ) -> Status;
+    #[cfg(not(target_os = "emscripten"))]
     pub(crate) fn sipp_physical_cores() -> i32;
     pub(crate) fn sipp_start();
 

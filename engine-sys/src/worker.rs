@@ -27,8 +27,8 @@ pub(crate) enum Command {
 /// What the thread tells the loading caller.
 pub(crate) type Ready = Result<(ModelInfo, ModelSampling), Error>;
 
-/// Who does the work on the thread.
-enum Worker {
+/// Who does the work.
+pub(crate) enum Worker {
     Text(Scheduler),
     Vectors(Embedder),
     /// The model only tells what it is; every request was refused before it came here.
@@ -36,7 +36,8 @@ enum Worker {
 }
 
 impl Worker {
-    fn load(
+    /// Loads a model. Blocks until it is ready.
+    pub(crate) fn load(
         config: &ModelConfig,
         progress: &mut Progress,
         tally: Arc<Tally>,
@@ -55,7 +56,7 @@ impl Worker {
         Ok((worker, info, sampling))
     }
 
-    fn submit(&mut self, command: Command) -> ControlFlow<()> {
+    pub(crate) fn submit(&mut self, command: Command) -> ControlFlow<()> {
         match (self, command) {
             (_, Command::Stop) => return ControlFlow::Break(()),
             (Self::Text(scheduler), Command::Generate(job)) => scheduler.submit(*job),
@@ -65,7 +66,8 @@ impl Worker {
         ControlFlow::Continue(())
     }
 
-    fn step(&mut self) -> bool {
+    /// Does a bounded piece of work; says whether there is more.
+    pub(crate) fn step(&mut self) -> bool {
         match self {
             Self::Text(scheduler) => scheduler.step(),
             Self::Vectors(embedder) => embedder.step(),
@@ -73,7 +75,7 @@ impl Worker {
         }
     }
 
-    fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         match self {
             Self::Text(scheduler) => scheduler.close(),
             Self::Vectors(embedder) => embedder.close(),

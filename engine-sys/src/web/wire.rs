@@ -1,0 +1,520 @@
+//! The contracts' types as JSON, in the shape that jco gives them in JavaScript: fields in camelCase, cases of enums in
+//! kebab-case, variants as `{"tag", "val"}`, and what is none left out.
+//!
+//! The words are those of `wit/inference/types.wit` and `wit/host/endpoints.wit`, and what they mean stands there.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{ContextConfig, ModelConfig, Placement, Pooling, Sampling};
+use crate::error::{Error, ModelFault};
+use crate::info::ModelInfo;
+use crate::request::{self, ChatMessage, Finish, Input, Role, TextRequest, TokenBatch};
+
+/// What to load.
+#[derive(Deserialize)]
+pub(super) struct Load {
+    /// The file, where the worker mounted it.
+    model: String,
+    /// Threads that the module was instantiated with.
+    pub(super) threads: u32,
+    descriptor: Descriptor,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    placement: Placement,
+    context: ContextConfig,
+    sampling: Sampling,
+}
+
+impl Load {
+    pub(super) fn config(self) -> ModelConfig {
+        let Descriptor { placement, context, sampling } = self.descriptor;
+        ModelConfig { path: self.model.into(), placement, context, sampling }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Operation {
+    Query,
+    Chat,
+    Embed,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Request {
+    input: RequestInput,
+    options: TextOptions,
+    local: Option<LocalOptions>,
+    context: Context,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "tag", content = "val", rename_all = "kebab-case")]
+enum RequestInput {
+    Prompt(String),
+    Messages(Vec<Message>),
+}
+
+#[derive(Deserialize)]
+struct Message {
+    role: MessageRole,
+    content: Vec<Part>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum MessageRole {
+    System,
+    Developer,
+    User,
+    Assistant,
+    Tool,
+}
+
+/// A part of a message. What a local model cannot read is not looked at.
+#[derive(Deserialize)]
+#[serde(tag = "tag", content = "val", rename_all = "kebab-case")]
+enum Part {
+    Text(String),
+    Media(serde::de::IgnoredAny),
+    ToolCall(serde::de::IgnoredAny),
+    ToolResult(serde::de::IgnoredAny),
+    Reasoning(serde::de::IgnoredAny),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TextOptions {
+    max_tokens: Option<u32>,
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    stop: Vec<String>,
+    tools: Vec<serde::de::IgnoredAny>,
+    response_format: Option<ResponseFormat>,
+    logprobs: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "tag", content = "val", rename_all = "kebab-case")]
+enum ResponseFormat {
+    Text,
+    JsonObject,
+    JsonSchema(JsonSchemaFormat),
+}
+
+#[derive(Deserialize)]
+struct JsonSchemaFormat {
+    schema: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LocalOptions {
+    grammar: Option<String>,
+    json_schema: Option<String>,
+    sampling: Option<Sampling>,
+    media: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Context {
+    request_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct EmbedRequest {
+    inputs: Vec<String>,
+    normalize: Option<bool>,
+    context: Context,
+}
+
+/// A request in the engine's words.
+pub(super) struct Requested {
+    pub(super) request: TextRequest,
+    pub(super) request_id: Option<String>,
+}
+
+impl Request {
+    pub(super) fn operation(&self) -> Operation {
+        match self.input {
+            RequestInput::Prompt(_) => Operation::Query,
+            RequestInput::Messages(_) => Operation::Chat,
+        }
+    }
+
+    pub(super) fn engine_request(self) -> Result<Requested, Failure> {
+        let operation = self.operation();
+        let Self { input, options, local, context } = self;
+        let local = local.unwrap_or_default();
+        if !local.media.is_empty() {
+            return Err(no_media(operation));
+        }
+        let json_schema = schema(&options, &local).map_err(|error| Failure::new(error, operation))?;
+        refuse_foreign(&options).map_err(|error| Failure::new(error, operation))?;
+        let request = TextRequest {
+            input: engine_input(input)?,
+            max_tokens: options.max_tokens,
+            temperature: options.temperature,
+            top_p: options.top_p,
+            stop: options.stop,
+            sampling: local.sampling.unwrap_or_default(),
+            grammar: local.grammar,
+            json_schema,
+        };
+        Ok(Requested { request, request_id: context.request_id })
+    }
+}
+
+impl EmbedRequest {
+    pub(super) fn engine_request(self) -> (request::EmbedRequest, Option<String>) {
+        (request::EmbedRequest { inputs: self.inputs, normalize: self.normalize }, self.context.request_id)
+    }
+}
+
+/// The schema that the text must match, from either place where a request can say it.
+fn schema(options: &TextOptions, local: &LocalOptions) -> Result<Option<String>, Error> {
+    let wanted = match &options.response_format {
+        None | Some(ResponseFormat::Text) => return Ok(local.json_schema.clone()),
+        Some(ResponseFormat::JsonObject) => "{\"type\":\"object\"}",
+        Some(ResponseFormat::JsonSchema(format)) => &format.schema,
+    };
+    if local.json_schema.is_some() || local.grammar.is_some() {
+        return Err(Error::invalid("response_format excludes grammar and json_schema; give one of them"));
+    }
+    Ok(Some(wanted.to_owned()))
+}
+
+fn refuse_foreign(options: &TextOptions) -> Result<(), Error> {
+    if !options.tools.is_empty() {
+        return Err(Error::Unsupported("local models take no tools in this version".to_owned()));
+    }
+    if options.logprobs.is_some() {
+        return Err(Error::Unsupported("local models tell no logprobs in this version".to_owned()));
+    }
+    Ok(())
+}
+
+fn no_media(operation: Operation) -> Failure {
+    let reason = "local models take no images in this version; send text only".to_owned();
+    Failure::new(Error::Unsupported(reason), operation)
+}
+
+fn engine_input(input: RequestInput) -> Result<Input, Failure> {
+    match input {
+        RequestInput::Prompt(prompt) => Ok(Input::Prompt(prompt)),
+        RequestInput::Messages(messages) => {
+            messages.into_iter().map(message).collect::<Result<_, _>>().map(Input::Chat)
+        }
+    }
+}
+
+fn message(message: Message) -> Result<ChatMessage, Failure> {
+    let role = match message.role {
+        // Local templates know no developer; `role` in the contract says how it is read.
+        MessageRole::System | MessageRole::Developer => Role::System,
+        MessageRole::User => Role::User,
+        MessageRole::Assistant => Role::Assistant,
+        MessageRole::Tool => Role::Tool,
+    };
+    let mut content = String::new();
+    for part in message.content {
+        match part {
+            Part::Text(text) => content.push_str(&text),
+            Part::Media(_) => return Err(no_media(Operation::Chat)),
+            Part::ToolCall(_) | Part::ToolResult(_) | Part::Reasoning(_) => {
+                let reason = "local models take only text in messages in this version".to_owned();
+                return Err(Failure::new(Error::Unsupported(reason), Operation::Chat));
+            }
+        }
+    }
+    Ok(ChatMessage { role, content })
+}
+
+/// Something that happened, for JavaScript.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub(super) enum Event {
+    Loaded { capabilities: Supported, model: LoadedModel },
+    Failed { error: Failure },
+    Batch { call: u32, batch: Batch },
+    Done { call: u32, result: Ending<Outcome> },
+    Embedded { call: u32, result: Ending<Embedding> },
+}
+
+impl Event {
+    pub(super) fn loaded(info: &ModelInfo) -> Self {
+        let capabilities = &info.capabilities;
+        let can = |yes| if yes { "supported" } else { "unsupported" };
+        Self::Loaded {
+            capabilities: Supported {
+                query: can(capabilities.generates_text),
+                chat: can(capabilities.generates_text && capabilities.has_chat_template),
+                embed: can(capabilities.embeds),
+            },
+            model: LoadedModel {
+                name: info.name.clone(),
+                architecture: info.architecture.clone(),
+                description: info.description.clone(),
+                // At most 2^53, so that JavaScript reads them whole.
+                parameters: info.parameters,
+                size_bytes: info.size_bytes,
+                quantization: info.quantization.clone(),
+                context_length: info.context_length,
+                context: info.context,
+                layers: info.layers,
+                vocabulary: info.vocabulary,
+                chat_template: info.chat_template.clone(),
+                embedding_dimensions: capabilities.embedding.map(|embedding| embedding.dimensions),
+            },
+        }
+    }
+
+    pub(super) fn done(call: u32, result: Result<Outcome, Failure>) -> Self {
+        Self::Done { call, result: result.into() }
+    }
+
+    pub(super) fn embedded(call: u32, result: Result<Embedding, Failure>) -> Self {
+        Self::Embedded { call, result: result.into() }
+    }
+
+    /// The call that ended with it.
+    pub(super) fn ended(&self) -> Option<u32> {
+        match self {
+            Self::Done { call, .. } | Self::Embedded { call, .. } => Some(*call),
+            Self::Loaded { .. } | Self::Failed { .. } | Self::Batch { .. } => None,
+        }
+    }
+}
+
+/// Adds a batch; to the last one of the same call, if nobody took that yet and nothing of the call came between.
+pub(super) fn push(events: &mut Vec<Event>, call: u32, batch: TokenBatch) {
+    let last = events.iter_mut().rev().find_map(|event| match event {
+        Event::Batch { call: other, batch } if *other == call => Some(batch),
+        _ => None,
+    });
+    match last {
+        Some(last) => {
+            let Delta::Text(text) = &mut last.delta;
+            text.push_str(&batch.text);
+            last.tokens += batch.tokens;
+        }
+        None => {
+            let TokenBatch { text, sequence, tokens } = batch;
+            events
+                .push(Event::Batch { call, batch: Batch { delta: Delta::Text(text), sequence, tokens, logprobs: [] } });
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Supported {
+    query: &'static str,
+    chat: &'static str,
+    embed: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LoadedModel {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    architecture: String,
+    description: String,
+    parameters: u64,
+    size_bytes: u64,
+    quantization: String,
+    context_length: u32,
+    context: u32,
+    layers: u32,
+    vocabulary: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chat_template: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedding_dimensions: Option<u32>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Batch {
+    delta: Delta,
+    sequence: u32,
+    tokens: u32,
+    logprobs: [(); 0],
+}
+
+#[derive(Serialize)]
+#[serde(tag = "tag", content = "val", rename_all = "kebab-case")]
+enum Delta {
+    Text(String),
+}
+
+/// A result, as jco writes one that is not thrown.
+#[derive(Serialize)]
+#[serde(tag = "tag", content = "val", rename_all = "kebab-case")]
+pub(super) enum Ending<T> {
+    Ok(T),
+    Err(Failure),
+}
+
+impl<T> From<Result<T, Failure>> for Ending<T> {
+    fn from(result: Result<T, Failure>) -> Self {
+        match result {
+            Ok(value) => Self::Ok(value),
+            Err(failure) => Self::Err(failure),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Outcome {
+    finish: &'static str,
+    usage: Usage,
+    stats: Stats,
+    metadata: Metadata,
+}
+
+#[derive(Serialize)]
+pub(super) struct Embedding {
+    vectors: Vec<Vec<f32>>,
+    pooling: Pooling,
+    normalized: bool,
+    usage: Usage,
+    stats: Stats,
+    metadata: Metadata,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Usage {
+    input_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_tokens: Option<u32>,
+}
+
+/// Times in milliseconds.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Stats {
+    queue_time: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_to_first_token: Option<f64>,
+    prefill_time: f64,
+    decode_time: f64,
+    prefill_tokens: u32,
+    cache_source: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    retries: u32,
+}
+
+pub(super) fn outcome(
+    result: Result<request::Outcome, Error>,
+    operation: Operation,
+    request_id: Option<String>,
+) -> Result<Outcome, Failure> {
+    let outcome = result.map_err(|error| Failure::new(error, operation))?;
+    Ok(Outcome {
+        finish: match outcome.finish {
+            Finish::Stop => "stop",
+            Finish::Length => "length",
+            Finish::Cancelled => "cancelled",
+        },
+        usage: Usage { input_tokens: outcome.input_tokens, output_tokens: Some(outcome.output_tokens) },
+        stats: stats(outcome.stats),
+        metadata: Metadata { request_id, retries: 0 },
+    })
+}
+
+pub(super) fn embedding(
+    result: Result<request::Embedding, Error>,
+    request_id: Option<String>,
+) -> Result<Embedding, Failure> {
+    let embedding = result.map_err(|error| Failure::new(error, Operation::Embed))?;
+    Ok(Embedding {
+        vectors: embedding.vectors,
+        pooling: embedding.pooling,
+        normalized: embedding.normalized,
+        usage: Usage { input_tokens: embedding.input_tokens, output_tokens: None },
+        stats: stats(embedding.stats),
+        metadata: Metadata { request_id, retries: 0 },
+    })
+}
+
+fn stats(stats: request::Stats) -> Stats {
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    Stats {
+        queue_time: milliseconds(stats.queue),
+        time_to_first_token: stats.time_to_first_token.map(milliseconds),
+        prefill_time: milliseconds(stats.prefill),
+        decode_time: milliseconds(stats.decode),
+        prefill_tokens: stats.prefill_tokens,
+        cache_source: "none",
+    }
+}
+
+/// `variant error` of the contract.
+#[derive(Serialize)]
+#[serde(tag = "tag", content = "val", rename_all = "kebab-case")]
+pub(super) enum Failure {
+    InvalidRequest(String),
+    Unsupported(Unsupported),
+    PromptTooLong(PromptTooLong),
+    Model(ModelFailure),
+    Cancelled(&'static str),
+    Internal(String),
+}
+
+#[derive(Serialize)]
+pub(super) struct Unsupported {
+    operation: Operation,
+    reason: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PromptTooLong {
+    prompt_tokens: u32,
+    context_tokens: u32,
+}
+
+#[derive(Serialize)]
+pub(super) struct ModelFailure {
+    fault: &'static str,
+    message: String,
+}
+
+impl Failure {
+    /// The one place where an engine's error becomes the contract's.
+    pub(super) fn new(error: Error, operation: Operation) -> Self {
+        match error {
+            Error::Model { fault, message } => Self::Model(ModelFailure { fault: model_fault(fault), message }),
+            Error::InvalidRequest(text) => Self::InvalidRequest(text),
+            Error::Unsupported(reason) => Self::Unsupported(Unsupported { operation, reason }),
+            Error::PromptTooLong { prompt_tokens, context_tokens } => {
+                Self::PromptTooLong(PromptTooLong { prompt_tokens, context_tokens })
+            }
+            Error::Cancelled => Self::Cancelled("caller-cancelled"),
+            Error::Internal(text) => Self::Internal(text),
+        }
+    }
+}
+
+fn model_fault(fault: ModelFault) -> &'static str {
+    match fault {
+        ModelFault::NotFound => "not-found",
+        ModelFault::NotGguf => "not-gguf",
+        ModelFault::Corrupt => "corrupt",
+        ModelFault::UnsupportedArchitecture => "unsupported-architecture",
+        ModelFault::OutOfMemory => "out-of-memory",
+        ModelFault::Configuration => "configuration",
+    }
+}
