@@ -1,0 +1,186 @@
+/**
+ * What is measured inside Chromium: this package and its peer, on the same files, by the clock of the same page.
+ *
+ * Every function loads what it measures, so that one that ran before leaves no weights in memory.
+ */
+
+import { SippClient, type TextResponse } from "../src/index.ts";
+
+/** What one generation took. */
+export interface Speed {
+  /** Prompt tokens a second. */
+  readonly prefill: number;
+  /** Tokens a second, from the first to the last. */
+  readonly decode: number;
+  /** Tokens of the prompt. */
+  readonly promptTokens: number;
+}
+
+/** What to generate. */
+export interface Task {
+  /** Address of the model. */
+  readonly model: string;
+  readonly threads: number;
+  readonly prompt: string;
+  readonly tokens: number;
+}
+
+/** How the page's thread fared while it showed an answer. */
+export interface Blocked {
+  /** Longest time in which the page's thread ran nothing else, in milliseconds. */
+  readonly longest: number;
+  /** Batches that arrived. */
+  readonly batches: number;
+}
+
+declare global {
+  interface Window {
+    bench: typeof bench;
+  }
+}
+
+const CONTEXT = 1024;
+
+const bench = { ours, peer, firstTokenOurs, firstTokenPeer, blocked, batchCost };
+window.bench = bench;
+
+/** This package's speed, by the engine's own times. */
+async function ours(task: Task): Promise<Speed> {
+  const client = new SippClient({ threads: task.threads, wasmThreading: task.threads > 1 ? "threads" : "single" });
+  try {
+    await client.add("model", local(task));
+    return speed(await client.query(task.prompt, { maxTokens: task.tokens, temperature: 0 }).response);
+  } finally {
+    await client.close();
+  }
+}
+
+function local(task: Task) {
+  const context = { nCtx: CONTEXT, nThreads: task.threads, nThreadsBatch: task.threads };
+  return { kind: "local", source: task.model, context } as const;
+}
+
+function speed(response: TextResponse): Speed {
+  const { stats, usage } = response;
+  if (stats === undefined || usage?.outputTokens === undefined) {
+    throw new Error("the response has no stats");
+  }
+  return {
+    prefill: (stats.prefillTokens / stats.prefillTime) * 1000,
+    decode: ((usage.outputTokens - 1) / stats.decodeTime) * 1000,
+    promptTokens: stats.prefillTokens,
+  };
+}
+
+/** wllama's speed, by its engine's own times. */
+async function peer(task: Task): Promise<Speed> {
+  const wllama = await loadPeer(task);
+  try {
+    const { timings } = await wllama.createCompletion(peerRequest(task));
+    if (timings === undefined) {
+      throw new Error("the peer told no times");
+    }
+    return {
+      prefill: (timings.prompt_n / timings.prompt_ms) * 1000,
+      decode: ((timings.predicted_n - 1) / timings.predicted_ms) * 1000,
+      promptTokens: timings.prompt_n,
+    };
+  } finally {
+    await wllama.exit();
+  }
+}
+
+function peerRequest(task: Task) {
+  return { prompt: task.prompt, max_tokens: task.tokens, temperature: 0, cache_prompt: false };
+}
+
+async function loadPeer(task: Task) {
+  const { Wllama } = await import("@wllama/wllama");
+  const wllama = new Wllama({ default: "/wllama/esm/wasm/wllama.wasm" }, { suppressNativeLog: true });
+  // No layer on a GPU: both compute on the processor.
+  await wllama.loadModelFromUrl(task.model, { n_ctx: CONTEXT, n_threads: task.threads, n_gpu_layers: 0, n_parallel: 1 });
+  return wllama;
+}
+
+/** Milliseconds from the page's beginning to this package's first token. */
+async function firstTokenOurs(task: Task): Promise<number> {
+  const client = new SippClient({ threads: task.threads });
+  await client.add("model", local(task));
+  for await (const _ of client.query(task.prompt, { maxTokens: 1, temperature: 0 }).tokens) {
+    break;
+  }
+  return performance.now();
+}
+
+/** Milliseconds from the page's beginning to wllama's first token. */
+async function firstTokenPeer(task: Task): Promise<number> {
+  const wllama = await loadPeer(task);
+  const { temperature, cache_prompt, prompt } = peerRequest(task);
+  const stream = await wllama.createCompletion({ prompt, temperature, cache_prompt, max_tokens: 1, stream: true });
+  for await (const _ of stream) {
+    break;
+  }
+  return performance.now();
+}
+
+/** How long this package holds the page's thread while it answers and every batch is put into the document. */
+async function blocked(task: Task): Promise<Blocked> {
+  const client = new SippClient({ threads: task.threads });
+  await client.add("model", local(task));
+  const shown = document.body.appendChild(document.createElement("pre"));
+  const beat = heartbeat();
+  let batches = 0;
+  for await (const batch of client.query(task.prompt, { maxTokens: task.tokens, temperature: 0 }).tokens) {
+    if (batch.delta.tag === "text") {
+      shown.append(batch.delta.val);
+    }
+    batches += 1;
+  }
+  const longest = beat.stop();
+  await client.close();
+  return { longest, batches };
+}
+
+/** Runs a task as often as the page's thread lets it, and remembers the longest wait between two. */
+function heartbeat(): { stop(): number } {
+  const { port1, port2 } = new MessageChannel();
+  let [last, longest] = [performance.now(), 0];
+  port1.onmessage = () => {
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    last = now;
+    port2.postMessage(null);
+  };
+  port2.postMessage(null);
+  return {
+    stop: () => {
+      port1.close();
+      return longest;
+    },
+  };
+}
+
+/** Milliseconds of the page for each batch of an answer, and for a whole call, with the client component between. */
+async function batchCost(task: Task): Promise<{ call: number; batch: number; batches: number }> {
+  const client = new SippClient({ threads: task.threads });
+  await client.add("model", local(task));
+  const once = async (maxTokens: number): Promise<number> => {
+    let batches = 0;
+    for await (const _ of client.query("a", { maxTokens, temperature: 0 }).tokens) {
+      batches += 1;
+    }
+    return batches;
+  };
+  await once(1);
+  const calls = 50;
+  let started = performance.now();
+  for (let round = 0; round < calls; round += 1) {
+    await once(1);
+  }
+  const call = (performance.now() - started) / calls;
+  started = performance.now();
+  const batches = await once(task.tokens);
+  const batch = (performance.now() - started - call) / Math.max(batches - 1, 1);
+  await client.close();
+  return { call, batch, batches };
+}

@@ -1,0 +1,85 @@
+/**
+ * Serves the measured pages, the packages and the models on loopback, isolated across origins so that threads work.
+ *
+ * A page and its models come from one origin with nothing between, so that what is measured is the packages.
+ */
+
+import { createReadStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { extname, join, normalize, sep } from "node:path";
+
+const TYPES: Readonly<Record<string, string>> = {
+  ".css": "text/css",
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript",
+  ".mjs": "text/javascript",
+  ".wasm": "application/wasm",
+};
+
+/** A running server. */
+export interface Server {
+  /** Where it listens, without a slash at the end. */
+  readonly origin: string;
+  /** Ends it. */
+  close(): void;
+}
+
+/** Serves each folder under the path that names it, such as `/models`. */
+export async function serve(folders: Readonly<Record<string, string>>): Promise<Server> {
+  const server = createServer((request, response) => {
+    answer(folders, request, response).catch(() => response.destroy());
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  const { port } = server.address() as AddressInfo;
+  return {
+    origin: `http://127.0.0.1:${port}`,
+    close: () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+async function answer(
+  folders: Readonly<Record<string, string>>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  response.setHeader("cross-origin-opener-policy", "same-origin");
+  response.setHeader("cross-origin-embedder-policy", "require-corp");
+  const file = fileOf(folders, new URL(request.url ?? "/", "http://server").pathname);
+  const found = file === undefined ? undefined : await stat(file).catch(() => undefined);
+  if (file === undefined || found === undefined || !found.isFile()) {
+    response.writeHead(404).end();
+    return;
+  }
+  const tag = `"${found.size.toString(16)}-${Math.trunc(found.mtimeMs).toString(16)}"`;
+  response.setHeader("etag", tag);
+  response.setHeader("accept-ranges", "bytes");
+  response.setHeader("content-type", TYPES[extname(file)] ?? "application/octet-stream");
+  const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
+  const first = Number(range?.[1] ?? 0);
+  const last = Math.min(Number(range?.[2] || found.size - 1), found.size - 1);
+  if (range !== null) {
+    response.setHeader("content-range", `bytes ${first}-${last}/${found.size}`);
+  }
+  response.setHeader("content-length", last - first + 1);
+  response.writeHead(range === null ? 200 : 206);
+  if (request.method === "HEAD") {
+    response.end();
+    return;
+  }
+  createReadStream(file, { start: first, end: last }).pipe(response);
+}
+
+function fileOf(folders: Readonly<Record<string, string>>, path: string): string | undefined {
+  for (const [prefix, folder] of Object.entries(folders)) {
+    if (path.startsWith(`${prefix}/`)) {
+      const file = normalize(join(folder, decodeURIComponent(path.slice(prefix.length + 1))));
+      return file.startsWith(normalize(folder) + sep) ? file : undefined;
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,95 @@
+/**
+ * Builds the package: components through jco, TypeScript through esbuild, types through tsc, the engine as it was linked.
+ *
+ * `--components` stops after the components, whose types the sources need. `cargo x build browser` runs it after it built
+ * what lies in `target`.
+ */
+
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { transpile } from "@bytecodealliance/jco";
+import { build } from "esbuild";
+
+const FOLDER = dirname(fileURLToPath(import.meta.url));
+const TARGET = join(FOLDER, "../target");
+const GENERATED = join(FOLDER, "generated");
+const DIST = join(FOLDER, "dist");
+const COMPONENTS = ["anthropic", "client", "gateway", "openai"];
+const FLAVOURS = ["single", "threads"];
+
+await components();
+if (!process.argv.includes("--components")) {
+  await rm(DIST, { recursive: true, force: true });
+  await scripts();
+  await engine();
+  types();
+}
+
+/** Transpiles the components and gives them the package's timers. */
+async function components() {
+  await rm(GENERATED, { recursive: true, force: true });
+  for (const name of COMPONENTS) {
+    const bytes = await readFile(join(TARGET, `components/${name}.wasm`));
+    const { files } = await transpile(bytes, { name, asyncMode: "jspi", instantiation: "async" });
+    for (const [path, contents] of Object.entries(files)) {
+      const file = join(GENERATED, name, path);
+      await mkdir(dirname(file), { recursive: true });
+      await writeFile(file, path === `${name}.js` ? withClock(name, Buffer.from(contents).toString()) : contents);
+    }
+  }
+}
+
+/** Puts `src/clock.ts` in the place of the global timers, and takes the wait out that every call begins with. */
+function withClock(name, text) {
+  const first = "          this.#tickLoop = null;\n        }, 10);";
+  if (text.split(first).length !== 2) {
+    throw new Error(`${name}: jco's scheduler is another than the one that src/clock.ts was written for`);
+  }
+  const timed = text
+    .replace(first, first.replace("10", "0"))
+    // Of a loader that is not used here, and whose scheme bundlers for the web refuse.
+    .replaceAll("await import('node:fs/promises')", "undefined");
+  return `import { clearTimeout, setTimeout } from "../../src/clock.ts";\n${timed}`;
+}
+
+/** Bundles the library, its workers and the page. */
+async function scripts() {
+  const shared = { bundle: true, format: "esm", target: "es2024", minify: true, sourcemap: true, logLevel: "warning", logOverride: { "duplicate-object-key": "silent" } };
+  await build({
+    ...shared,
+    entryPoints: [join(FOLDER, "src/index.ts")],
+    outdir: DIST,
+    splitting: true,
+    chunkNames: "[name]-[hash]",
+  });
+  for (const worker of ["engine", "store"]) {
+    const entry = join(FOLDER, `src/${worker}/worker.ts`);
+    await build({ ...shared, entryPoints: [entry], outfile: join(DIST, `${worker}/worker.js`) });
+  }
+  await mkdir(join(DIST, "components"), { recursive: true });
+  for (const name of COMPONENTS) {
+    for (const file of await readdir(join(GENERATED, name))) {
+      if (file.endsWith(".wasm")) {
+        await copyFile(join(GENERATED, name, file), join(DIST, "components", file));
+      }
+    }
+  }
+}
+
+async function engine() {
+  for (const flavour of FLAVOURS) {
+    const folder = join(DIST, "engine", flavour);
+    await mkdir(folder, { recursive: true });
+    for (const file of ["sipp-engine.mjs", "sipp-engine.wasm"]) {
+      await copyFile(join(TARGET, "browser/engine", flavour, file), join(folder, file));
+    }
+  }
+}
+
+function types() {
+  const tsc = join(FOLDER, "node_modules/typescript/bin/tsc");
+  execFileSync(process.execPath, [tsc, "--project", join(FOLDER, "tsconfig.build.json")], { stdio: "inherit" });
+}

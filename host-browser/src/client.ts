@@ -1,0 +1,300 @@
+/**
+ * The client that an application holds: endpoints by name, and requests to them.
+ *
+ * The rules stand in the client component; here are the ways of the language around it: promises, signals, events.
+ */
+
+import type * as clientTypes from "../generated/client/interfaces/sipp-client-client.js";
+import type * as endpoints from "../generated/client/interfaces/sipp-host-endpoints.js";
+import type * as types from "../generated/client/interfaces/sipp-inference-types.js";
+import type { ClientExports } from "./component.ts";
+import { asSippError, SippError } from "./error.ts";
+import type { Threading } from "./local.ts";
+import {
+  type CallOptions,
+  type Descriptor,
+  type EmbedCallOptions,
+  type LocalDescriptor,
+  type Message,
+  type TextCallOptions,
+  toChat,
+  toDescriptor,
+  toEmbed,
+  toQuery,
+} from "./request.ts";
+import { EmbedRun, type Started, TextRun } from "./run.ts";
+import { Vault } from "./secret.ts";
+import type { LoadProgress } from "./store/source.ts";
+import type { InstalledModel, ModelStore, StorageUsage } from "./store/store.ts";
+import { type Answerer, type Open, Switchboard } from "./switchboard.ts";
+
+/** How a client works. */
+export interface ClientOptions {
+  /** Which build of the engine local models use. Default: `auto`, threads where the page may share memory. */
+  readonly wasmThreading?: Threading["wasmThreading"];
+  /** Most threads of a local model. Default: the machine's, at most 8. */
+  readonly threads?: number;
+}
+
+/** What a client tells of itself. */
+export type ClientEvent =
+  | { readonly type: "load-progress"; readonly id: string; readonly progress: LoadProgress }
+  | { readonly type: "endpoint-added"; readonly endpoint: clientTypes.EndpointRef }
+  | { readonly type: "endpoint-removed"; readonly endpoint: clientTypes.EndpointRef }
+  | { readonly type: "request-started"; readonly request: number; readonly operation: types.Operation }
+  | { readonly type: "request-completed"; readonly request: number }
+  | { readonly type: "request-failed"; readonly request: number; readonly error: SippError }
+  | { readonly type: "closed" };
+
+/** One client for language models, wherever they run. */
+export class SippClient {
+  readonly #threading: Threading;
+  readonly #vault = new Vault();
+  readonly #switchboard: Switchboard;
+  readonly #listeners = new Set<(event: ClientEvent) => void>();
+  /** What is being added, by its id, in the order in which it was asked for. */
+  readonly #adding = new Map<string, LocalDescriptor[]>();
+  readonly #open: Open | undefined;
+  #component: Promise<ComponentClient> | undefined;
+  #store: Promise<ModelStore> | undefined;
+  #closed = false;
+
+  /** `open` stands in for the host in tests: it answers in place of models and upstreams. */
+  constructor(options: ClientOptions = {}, open?: Open) {
+    this.#threading = { wasmThreading: options.wasmThreading ?? "auto", threads: options.threads };
+    this.#open = open;
+    this.#switchboard = new Switchboard((id, descriptor) => this.#opened(id, descriptor));
+  }
+
+  /** Opens an endpoint and gives it an id. An endpoint of any kind that had the id is replaced once the new one is open. */
+  async add(id: string, descriptor: Descriptor): Promise<clientTypes.EndpointRef> {
+    const component = await this.#client();
+    const queue = this.#adding.get(id) ?? [];
+    try {
+      const model = descriptor.kind === "local" ? nameOf(descriptor.source) : "";
+      const converted = toDescriptor(descriptor, model, (secret) => this.#vault.keep(secret));
+      if (descriptor.kind === "local") {
+        queue.push(descriptor);
+        this.#adding.set(id, queue);
+      }
+      const endpoint = await component.add(id, converted);
+      this.#tell({ type: "endpoint-added", endpoint });
+      return endpoint;
+    } catch (thrown) {
+      throw this.#openFailures.get(id) ?? asSippError(thrown);
+    } finally {
+      this.#openFailures.delete(id);
+      if (descriptor.kind === "local" && queue.includes(descriptor)) {
+        queue.splice(queue.indexOf(descriptor), 1);
+      }
+    }
+  }
+
+  /** Takes an endpoint out. Requests that run on it go on. */
+  async remove(endpoint: clientTypes.EndpointRef): Promise<void> {
+    try {
+      (await this.#client()).remove(endpoint);
+    } catch (thrown) {
+      throw asSippError(thrown);
+    }
+    this.#tell({ type: "endpoint-removed", endpoint });
+  }
+
+  /** The endpoints, by id. */
+  async list(): Promise<clientTypes.EndpointEntry[]> {
+    return (await this.#client()).list();
+  }
+
+  /** Continues a raw prompt. */
+  query(prompt: string, options: TextCallOptions = {}): TextRun {
+    return this.#text("query", options, (component, call) => component.query(toQuery(prompt, options, call)));
+  }
+
+  /** Answers a conversation. */
+  chat(messages: readonly Message[], options: TextCallOptions = {}): TextRun {
+    return this.#text("chat", options, (component, call) => component.chat(toChat(messages, options, call)));
+  }
+
+  /** Turns texts into vectors. */
+  embed(input: string | readonly string[], options: EmbedCallOptions = {}): EmbedRun {
+    const inputs = typeof input === "string" ? [input] : input;
+    const { controller, call } = this.#begin();
+    const answer = this.#client().then(async (component) => {
+      try {
+        return await component.embed(toEmbed(inputs, options, call));
+      } catch (thrown) {
+        throw this.#switchboard.end(call).thrown ?? thrown;
+      } finally {
+        this.#switchboard.end(call);
+      }
+    });
+    return this.#watched("embed", call, new EmbedRun(answer, (reason) => controller.abort(reason), options));
+  }
+
+  /** The models that are installed in this browser. */
+  async listLocal(): Promise<InstalledModel[]> {
+    return await (await this.#models()).list();
+  }
+
+  /** Deletes an installed model. One that is loaded somewhere stays, and that is an error. */
+  async removeLocal(id: string): Promise<void> {
+    await (await this.#models()).remove(id);
+  }
+
+  /** Deletes models, those that were used longest ago first, until so many bytes are free. Returns what it deleted. */
+  async evictLocal(bytes: number): Promise<InstalledModel[]> {
+    return await (await this.#models()).evict(bytes);
+  }
+
+  /** How much of this browser's storage is used. */
+  async storage(): Promise<StorageUsage> {
+    return await (await this.#models()).usage();
+  }
+
+  /** Tells a listener what happens. Returns what ends that. */
+  subscribeEvents(listener: (event: ClientEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Takes every endpoint out, and gives their memory back; later calls fail with `closed`. What runs may finish. */
+  async close(): Promise<void> {
+    if (this.#closed) {
+      return;
+    }
+    this.#closed = true;
+    (await this.#client()).close();
+    if (this.#store !== undefined) {
+      (await this.#store).close();
+    }
+    this.#tell({ type: "closed" });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** Why an endpoint could not be opened, where the contract's error has no room for it. */
+  readonly #openFailures = new Map<string, SippError>();
+
+  #client(): Promise<ComponentClient> {
+    this.#component ??= (async () => {
+      const { instantiateClient } = await import("./component.ts");
+      const exported: ClientExports = await instantiateClient({
+        "sipp:host/endpoints": this.#switchboard.imports(),
+      });
+      return new exported.client.Client();
+    })();
+    return this.#component;
+  }
+
+  #models(): Promise<ModelStore> {
+    this.#store ??= import("./store/store.ts").then(({ ModelStore }) => ModelStore.open());
+    return this.#store;
+  }
+
+  async #opened(id: string, descriptor: endpoints.Descriptor): Promise<Answerer> {
+    const source = descriptor.tag === "local" ? this.#adding.get(id)?.shift() : undefined;
+    try {
+      if (this.#open !== undefined) {
+        return await this.#open(id, descriptor);
+      }
+      if (descriptor.tag === "local") {
+        if (source === undefined) {
+          throw new SippError("internal", "the component opens a model that nobody added");
+        }
+        return await this.#load(id, source, descriptor.val);
+      }
+      const { openRemote } = await import("./provider.ts");
+      return await openRemote(descriptor, this.#vault);
+    } catch (thrown) {
+      const error = asSippError(thrown);
+      this.#openFailures.set(id, error);
+      throw error;
+    }
+  }
+
+  async #load(id: string, source: LocalDescriptor, descriptor: endpoints.LocalDescriptor): Promise<Answerer> {
+    const { Local } = await import("./local.ts");
+    const { ready } = await import("./store/ready.ts");
+    const onProgress = (progress: LoadProgress): void => {
+      source.onProgress?.(progress);
+      this.#tell({ type: "load-progress", id, progress });
+    };
+    return await Local.load(await ready(source, onProgress, () => this.#models()), descriptor, this.#threading);
+  }
+
+  #begin(): { controller: AbortController; call: number } {
+    const controller = new AbortController();
+    return { controller, call: this.#switchboard.begin(controller) };
+  }
+
+  #text(
+    operation: types.Operation,
+    options: CallOptions,
+    ask: (component: ComponentClient, call: number) => Promise<clientTypes.TextAnswer>,
+  ): TextRun {
+    const { controller, call } = this.#begin();
+    const started = this.#client().then(async (component): Promise<Started> => {
+      try {
+        const { endpoint, generation } = await ask(component, call);
+        const { answer } = this.#switchboard.end(call);
+        discard(generation);
+        if (answer === undefined) {
+          throw new SippError("internal", "the component answered a call that nobody answered");
+        }
+        return { endpoint, answer };
+      } catch (thrown) {
+        throw this.#switchboard.end(call).thrown ?? thrown;
+      }
+    });
+    return this.#watched(operation, call, new TextRun(started, (reason) => controller.abort(reason), options));
+  }
+
+  #watched<R extends TextRun | EmbedRun>(operation: types.Operation, request: number, run: R): R {
+    this.#tell({ type: "request-started", request, operation });
+    const response: Promise<unknown> = run.response;
+    response.then(
+      () => this.#tell({ type: "request-completed", request }),
+      (error: unknown) => this.#tell({ type: "request-failed", request, error: asSippError(error) }),
+    );
+    return run;
+  }
+
+  #tell(event: ClientEvent): void {
+    for (const listener of this.#listeners) {
+      listener(event);
+    }
+  }
+}
+
+type ComponentClient = InstanceType<ClientExports["client"]["Client"]>;
+
+/** What names a source to the component, and in messages. */
+function nameOf(source: LocalDescriptor["source"]): string {
+  if (typeof source === "string") {
+    return source;
+  }
+  if (source instanceof URL) {
+    return source.href;
+  }
+  if (typeof File !== "undefined" && source instanceof File) {
+    return source.name;
+  }
+  if (Array.isArray(source)) {
+    const [first] = source as readonly (string | URL | File)[];
+    return first === undefined ? "" : nameOf(first);
+  }
+  return "model" in source ? nameOf(source.model) : "";
+}
+
+/** Reads what the component handed on, so that jco frees it; it is empty. */
+function discard(generation: types.Generation): void {
+  const read = async (): Promise<void> => {
+    for await (const _ of generation.tokens) {
+      // Nothing comes.
+    }
+    await generation.outcome;
+  };
+  read().catch(() => undefined);
+}

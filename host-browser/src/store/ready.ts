@@ -1,0 +1,77 @@
+/**
+ * From a source to files that an engine can read: in Node.js in place, in a browser through the store.
+ */
+
+import { SippError } from "../error.ts";
+import type { Ready } from "../local.ts";
+import { node } from "../platform.ts";
+import type { LocalDescriptor } from "../request.ts";
+import type { LoadProgress } from "./source.ts";
+import type { ModelStore } from "./store.ts";
+
+/** Shards are named so, and llama.cpp finds the others by the first one's name. */
+const SHARD = /-(\d{5})-of-(\d{5})\.gguf$/;
+
+/** Makes a model's files ready. `store` opens the store, where there is one. */
+export async function ready(
+  descriptor: LocalDescriptor,
+  onProgress: (progress: LoadProgress) => void,
+  store: () => Promise<ModelStore>,
+): Promise<Ready> {
+  const { source, sha256, signal } = descriptor;
+  const loading = (fraction: number, totalBytes: number): void =>
+    onProgress({ phase: "load", loadedBytes: Math.round(fraction * totalBytes), totalBytes, percent: fraction * 100 });
+  if (typeof source === "object" && "model" in source && source.projector !== undefined) {
+    throw new SippError("unsupported", "a projector needs an engine that reads images, which this version has not; leave it out", {
+      reason: "local models take no images in this version",
+    });
+  }
+  if (node !== undefined) {
+    return inPlace(descriptor, loading);
+  }
+  const models = await store();
+  const installed = await models.obtain(source, { sha256, onProgress, signal });
+  const held = await models.hold(installed.id);
+  return {
+    model: installed.name,
+    files: installed.files.map(({ name, path }) => ({ name, opfs: path })),
+    onProgress: (fraction) => loading(fraction, installed.bytes),
+    signal,
+    release: held,
+  };
+}
+
+function inPlace(descriptor: LocalDescriptor, loading: (fraction: number, totalBytes: number) => void): Ready {
+  const { source, sha256, signal } = descriptor;
+  if (sha256 !== undefined) {
+    throw new SippError("invalid-model-source", "a file of Node.js is read in place and not checked; leave sha256 out");
+  }
+  if (node === undefined || (typeof source !== "string" && !(source instanceof URL))) {
+    throw new SippError("invalid-model-source", "a model of Node.js is the path of a file; give a text or a file URL");
+  }
+  const { fileURLToPath } = node.getBuiltinModule("node:url");
+  const paths = node.getBuiltinModule("node:path");
+  const fs = node.getBuiltinModule("node:fs");
+  const path = source instanceof URL ? fileURLToPath(source) : source;
+  const fault = (text: string): SippError => new SippError("model", text, { fault: "not-found" });
+  const found = fs.statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) {
+    throw fault(`there is no file ${path}`);
+  }
+  if (!found.isFile()) {
+    throw fault(`${path} is not a file`);
+  }
+  const files = shards(paths.basename(path)).map((name) => ({ name, path: paths.join(paths.dirname(path), name) }));
+  return { model: path, files, onProgress: (fraction) => loading(fraction, found.size), signal };
+}
+
+/** The names of all shards of a model, or its own name. */
+function shards(name: string): string[] {
+  const match = SHARD.exec(name);
+  if (match === null) {
+    return [name];
+  }
+  const count = Number(match[2]);
+  const stem = name.slice(0, match.index);
+  return Array.from({ length: count }, (_, index) => `${stem}-${String(index + 1).padStart(5, "0")}-of-${match[2]}.gguf`);
+}
