@@ -65,8 +65,8 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             let descriptor = load.descriptor(Path::new(&model));
             // A decoder must be told; an encoder knows no other way.
             let context = ContextOptions { embeddings: Some(true), pooling, ..descriptor.context };
-            let client = load::model(LocalDescriptor { context, ..descriptor }, output.quiet).await?;
-            client.embed(request)
+            let (client, endpoint) = load::model(LocalDescriptor { context, ..descriptor }, output.quiet).await?;
+            client.embed(EmbedRequest { endpoint: Some(endpoint), ..request })
         }
         None => {
             let (client, endpoint, Foreign { endpoint_options, provider_options }) = remote.open().await?;

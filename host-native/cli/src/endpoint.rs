@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sipp::{ChatRequest, EndpointRef, Message, QueryRequest, SippClient, TextRun};
+use sipp::{ChatRequest, EndpointRef, Kind, Message, QueryRequest, SippClient, TextRun};
 
 use crate::args::{ModelArgs, TextArgs, TextSettings};
 use crate::exit::Failure;
@@ -12,7 +12,7 @@ use crate::remote::{Foreign, RemoteArgs};
 /// An endpoint for text, and what is asked of it each time.
 pub(crate) struct Endpoint {
     client: SippClient,
-    reference: Option<EndpointRef>,
+    reference: EndpointRef,
     settings: TextSettings,
     foreign: Foreign,
 }
@@ -29,20 +29,22 @@ impl Endpoint {
         if let Some(model) = model {
             let descriptor = text.describe(load.descriptor(Path::new(&model)));
             let settings = text.settings()?;
-            let client = load::model(descriptor, quiet).await?;
-            return Ok(Self { client, reference: None, settings, foreign: Foreign::default() });
+            let (client, reference) = load::model(descriptor, quiet).await?;
+            return Ok(Self { client, reference, settings, foreign: Foreign::default() });
         }
         let settings = text.remote_settings()?;
         let (client, reference, foreign) = remote.open().await?;
-        Ok(Self { client, reference: Some(reference), settings, foreign })
+        Ok(Self { client, reference, settings, foreign })
     }
 
     /// What a note says of an answer that met a limit which nobody set.
     pub(crate) fn limit(&self) -> Option<&'static str> {
-        match (self.settings.options.max_tokens, &self.reference) {
+        match (self.settings.options.max_tokens, self.reference.kind) {
             (Some(_), _) => None,
-            (None, None) => Some("the context is full; raise --ctx-size for a longer one"),
-            (None, Some(_)) => Some("it met the endpoint's own limit; --max-tokens sets another"),
+            (None, Kind::Local) => Some("the context is full; raise --ctx-size for a longer one"),
+            (None, Kind::Gateway | Kind::Provider) => {
+                Some("it met the endpoint's own limit; --max-tokens sets another")
+            }
         }
     }
 
@@ -50,7 +52,7 @@ impl Endpoint {
     pub(crate) fn query(self, prompt: String) -> TextRun {
         let TextSettings { options, local, context } = self.settings;
         let Foreign { endpoint_options, provider_options } = self.foreign;
-        let endpoint = self.reference;
+        let endpoint = Some(self.reference);
         self.client.query(QueryRequest {
             endpoint,
             prompt,
@@ -66,7 +68,7 @@ impl Endpoint {
     pub(crate) fn chat(&self, messages: Vec<Message>) -> TextRun {
         let TextSettings { options, local, context } = self.settings.clone();
         let Foreign { endpoint_options, provider_options } = self.foreign.clone();
-        let endpoint = self.reference.clone();
+        let endpoint = Some(self.reference.clone());
         self.client.chat(ChatRequest {
             endpoint,
             messages,

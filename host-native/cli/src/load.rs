@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sipp::{LocalDescriptor, SippClient};
+use sipp::{EndpointRef, LocalDescriptor, SippClient};
 use tokio::signal::ctrl_c;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -25,12 +25,12 @@ const TICK: Duration = Duration::from_millis(100);
 /// Steps of the bar.
 const STEPS: u64 = 1000;
 
-/// A client whose only endpoint is the model.
+/// A client, and its only endpoint: the model. Requests name it, because a named endpoint says why it cannot do something.
 ///
 /// # Errors
 ///
 /// [`Failure::Interrupted`] after Ctrl-C, and whatever [`SippClient::add`] refuses.
-pub(crate) async fn model(descriptor: LocalDescriptor, quiet: bool) -> Result<SippClient, Failure> {
+pub(crate) async fn model(descriptor: LocalDescriptor, quiet: bool) -> Result<(SippClient, EndpointRef), Failure> {
     let client = SippClient::new()?;
     let bar = if quiet { ProgressBar::hidden() } else { bar(&descriptor.model) };
     let moving = bar.clone();
@@ -50,7 +50,7 @@ pub(crate) async fn model(descriptor: LocalDescriptor, quiet: bool) -> Result<Si
         // Whether it stopped in time or not, the process ends now.
         let _ = timeout(GIVING_UP, over).await;
     }
-    loaded.map(|_| client)
+    loaded.map(|endpoint| (client, endpoint))
 }
 
 /// A bar that is not drawn yet.

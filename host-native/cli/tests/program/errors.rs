@@ -67,6 +67,23 @@ fn a_bad_command_line_exits_with_2() {
 }
 
 #[test]
+fn a_model_that_cannot_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = folder.path().join("plain.gguf");
+    let mut model = fs::read(demo()).unwrap();
+    // Under another name of the same length, the template is there for nobody.
+    let key = b"tokenizer.chat_template";
+    let place = model.windows(key.len()).position(|window| window == key).unwrap();
+    model[place] = b'T';
+    fs::write(&plain, model).unwrap();
+    let ended = run(&["chat", plain.to_str().unwrap(), "Hello"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (1, ""), "{ended:?}");
+    assert!(ended.stderr.contains("cannot chat: the model has no chat template; use query"), "{ended:?}");
+    let ended = run(&["chat", plain.to_str().unwrap(), "Hello", "--json"]);
+    assert_eq!(ended.events()[0]["code"], "unsupported");
+}
+
+#[test]
 fn other_failures_exit_with_1() {
     let long = "word ".repeat(1000);
     let ended = run_with_input(&["chat", "DEMO", "--ctx-size", "64"], long.as_bytes());
