@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Map, Value};
 use sipp::{
     Authentication, Credential, Descriptor, EndpointRef, Extension, GatewayDescriptor, Header, HeaderCredential,
-    LocalDescriptor, ProviderDescriptor, Routes, Secret, SippClient, Timeouts,
+    LocalDescriptor, ModelFault, ProviderDescriptor, Routes, Secret, SippClient, Timeouts,
 };
 
 use crate::config::{Config, Problem, Proof, RoutesTable, Target, TargetKind, TimeoutsTable};
@@ -79,7 +79,9 @@ impl Targets {
             let descriptor = descriptor(config, target, |variable| client.credential(Secret::env(variable)));
             let endpoint = client.add(&target.name, descriptor).await.map_err(|error| {
                 let refusal = error.to_string();
-                let key = key_in(&refusal, index, config);
+                // A file that is no good is named by its path, which may be any word.
+                let is_file = matches!(&error, sipp::Error::Model(model) if model.fault != ModelFault::Configuration);
+                let key = if is_file { format!("targets[{index}].model") } else { key_in(&refusal, index, config) };
                 Error::Setting(config.source.problem(&key, format!("cannot open the target: {refusal}")))
             })?;
             tracing::info!(target = target.name, seconds = started.elapsed().as_secs_f64(), "target is open");

@@ -55,6 +55,17 @@ fn serve_refuses_what_the_model_cannot() {
 }
 
 #[test]
+fn serve_refuses_a_model_that_is_no_longer_whole() {
+    let (code, _, stderr) = run("serve", &TARGETS.replace("long.gguf", "half.gguf"));
+    assert_eq!(code, Some(3));
+    let refusal = stderr.lines().find(|line| line.starts_with("gateway.toml:")).expect(&stderr);
+    assert!(
+        refusal.starts_with("gateway.toml:13: targets[1].model: cannot open the target: half.gguf is damaged"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn serve_refuses_a_token_that_is_not_set() {
     let (code, _, stderr) = run("serve", &format!("{TARGETS}[[tokens]]\nenv = \"TEST_NO_TOKEN\"\ncaller = \"ann\"\n"));
     assert_eq!(code, Some(3));

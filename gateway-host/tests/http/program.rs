@@ -49,7 +49,8 @@ n_threads = 1
 pooling = "mean"
 "#;
 
-/// Puts the demo model into a folder: as it is, and as `long.gguf` with a context in which an answer takes long.
+/// Puts the demo model into a folder: as it is, and as `long.gguf` with a context in which an answer takes long,
+/// and as `half.gguf`, which breaks off.
 pub(crate) fn place_models(folder: &Path) {
     let model = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/demo.gguf")).expect("the demo model");
     // In a GGUF file the key is followed by the type of its value, 4 for u32, and the value.
@@ -57,6 +58,7 @@ pub(crate) fn place_models(folder: &Path) {
     let place = model.windows(key.len()).position(|window| window == key).expect("a context length") + key.len();
     let mut long = model.clone();
     long[place..place + 4].copy_from_slice(&16384_u32.to_le_bytes());
+    fs::write(folder.join("half.gguf"), &model[..model.len() / 2]).unwrap();
     fs::write(folder.join("demo.gguf"), model).unwrap();
     fs::write(folder.join("long.gguf"), long).unwrap();
 }
