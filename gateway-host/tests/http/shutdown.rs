@@ -1,5 +1,7 @@
 //! Start and end: readiness, draining, deadlines, second signals.
 
+use std::io::{Read, Write};
+
 use futures_util::StreamExt;
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -64,6 +66,20 @@ async fn requests_that_do_not_finish_in_time_are_told_so() {
     let finite = finite.await.unwrap().unwrap();
     assert_eq!(finite.status(), 408);
     assert_eq!(finite.json::<Value>().await.unwrap()["error"]["code"], "cancelled");
+    assert_eq!(program.ended().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_caller_that_still_sends_is_told_so() {
+    let mut program = Program::start(&format!("drain_seconds = 1\n{TARGETS}"));
+    let mut caller = std::net::TcpStream::connect(program.public()).unwrap();
+    let head = "POST /v1/query HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n{";
+    caller.write_all(head.as_bytes()).unwrap();
+    program.wait_for_metric("sipp_gateway_active_requests", 1).await;
+    program.signal("TERM");
+    let mut answer = String::new();
+    caller.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains(r#""code":"draining""#), "{answer}");
     assert_eq!(program.ended().code(), Some(0));
 }
 
