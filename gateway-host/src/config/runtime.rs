@@ -10,7 +10,7 @@ use sipp::{
 
 /// How a local model is run.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct Runtime {
     /// Where and how weights are held.
     #[serde(with = "PlacementTable")]
@@ -24,7 +24,7 @@ pub struct Runtime {
 }
 
 #[derive(Deserialize)]
-#[serde(remote = "Placement", deny_unknown_fields)]
+#[serde(remote = "Placement", deny_unknown_fields, expecting = "a table")]
 struct PlacementTable {
     #[serde(default, deserialize_with = "gpu_layers")]
     gpu_layers: Option<GpuLayers>,
@@ -34,7 +34,7 @@ struct PlacementTable {
 }
 
 #[derive(Deserialize)]
-#[serde(remote = "ContextOptions", deny_unknown_fields)]
+#[serde(remote = "ContextOptions", deny_unknown_fields, expecting = "a table")]
 struct ContextTable {
     n_ctx: Option<u32>,
     n_batch: Option<u32>,
@@ -56,7 +56,7 @@ struct ContextTable {
 
 /// Serde's view of [`Sampling`], for configurations and for bodies of requests.
 #[derive(Deserialize)]
-#[serde(remote = "Sampling", deny_unknown_fields)]
+#[serde(remote = "Sampling", deny_unknown_fields, expecting = "sampling options by name")]
 pub struct SamplingTable {
     #[serde(default, deserialize_with = "samplers")]
     samplers: Option<Vec<SamplerStage>>,
@@ -148,7 +148,7 @@ enum SamplerStageValue {
 }
 
 #[derive(Deserialize)]
-#[serde(remote = "LogitBias", deny_unknown_fields)]
+#[serde(remote = "LogitBias", deny_unknown_fields, expecting = "a token and its bias")]
 struct LogitBiasTable {
     token: u32,
     #[serde(deserialize_with = "bias")]

@@ -13,7 +13,7 @@ use super::{Runtime, is_variable_name};
 
 /// A name under which requests reach a model.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct Target {
     /// The value of `model` in requests.
     pub name: String,
@@ -79,7 +79,7 @@ pub enum TargetKind {
 
 /// Limits on time, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct TimeoutsTable {
     /// Until the connection stands.
     pub connect_ms: Option<u32>,
@@ -91,7 +91,7 @@ pub struct TimeoutsTable {
 
 /// Paths of a gateway.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct RoutesTable {
     /// Of raw prompts.
     pub query: Option<String>,

@@ -15,6 +15,7 @@ use sipp::{
 
 /// One message of a conversation.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct ChatMessage {
     role: ChatRole,
     content: Content,
@@ -54,7 +55,7 @@ pub struct Base64(pub Vec<u8>);
 
 /// A tool that the model may ask for.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct ToolBody {
     name: String,
     description: Option<String>,

@@ -31,6 +31,7 @@ pub struct ChatBody(TextBody);
 ///
 /// One type for both, because serde loses the place of an error in types that are flattened into others.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 struct TextBody {
     model: String,
     /// Of `/v1/query`.
@@ -176,6 +177,7 @@ impl Body for ChatBody {
 
 /// `POST /v1/embed`
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub struct EmbedBody {
     model: String,
     input: EmbedInput,

@@ -26,7 +26,7 @@ async fn refused(response: Response, status: u16, code: &str) -> String {
 const BODIES: &[(&str, &str, u16, &str, &str)] = &[
     ("query", "", 400, "invalid_json", "EOF while parsing"),
     ("query", "{", 400, "invalid_json", "EOF while parsing"),
-    ("query", "[1]", 400, "invalid_json", "invalid type"),
+    ("query", "[1]", 400, "invalid_json", "invalid type: sequence, expected an object"),
     ("query", r#"{"model":"demo","prompt":"x"} {}"#, 400, "invalid_json", "trailing characters"),
     ("query", r#"{"model":"demo"}"#, 400, "invalid_json", "missing field `prompt`"),
     ("query", r#"{"model":"demo","prompt":1}"#, 400, "invalid_json", "prompt: invalid type"),
