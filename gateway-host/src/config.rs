@@ -13,12 +13,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use sipp::IpNet;
 
-mod chat;
 mod problem;
 mod runtime;
 mod target;
 
-pub use chat::ChatTable;
 pub use problem::{Problem, Source};
 pub use runtime::{Runtime, SamplingTable};
 pub use target::{Proof, RoutesTable, Target, TargetKind, TimeoutsTable};
@@ -73,8 +71,6 @@ pub struct Settings {
     /// Where targets on other machines may be.
     #[serde(default)]
     pub network: NetworkTable,
-    /// The chat page. Without it, none is served.
-    pub chat: Option<ChatTable>,
     /// What answers requests.
     #[serde(default)]
     pub targets: Vec<Target>,
@@ -158,9 +154,6 @@ impl Config {
         let mut found = Vec::new();
         let mut report = |key: String, message: String| found.push(self.source.problem(&key, message));
         self.check_addresses(&mut report);
-        if let Some(chat) = &self.settings.chat {
-            chat.check(self.source.folder(), &mut |key, message| report(format!("chat.{key}"), message));
-        }
         self.check_targets(&mut report);
         self.check_tokens(&mut report);
         found
