@@ -17,26 +17,28 @@ interface Timer {
 
 const timers = new Map<number, Timer>();
 const steps: (() => void)[] = [];
-const channel = new MessageChannel();
-/** Node.js lets a process end while a port waits; browsers have no such thing. */
-const port = channel.port1 as MessagePort & { ref?(): void; unref?(): void };
 let last = 0;
+const post = poster();
 
-port.onmessage = () => {
-  const run = steps.shift();
-  if (steps.length === 0) {
-    port.unref?.();
+/** What makes a task of its own, without a delay. */
+function poster(): () => void {
+  const { setImmediate } = globalThis as { setImmediate?: (run: () => void) => void };
+  if (setImmediate !== undefined) {
+    // A port of Node.js would hold up everything else, and keep the process alive.
+    return () => setImmediate(next);
   }
-  run?.();
-};
-port.unref?.();
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = next;
+  return () => port2.postMessage(null);
+}
+
+function next(): void {
+  steps.shift()?.();
+}
 
 function step(run: () => void): void {
-  if (steps.length === 0) {
-    port.ref?.();
-  }
   steps.push(run);
-  channel.port2.postMessage(null);
+  post();
 }
 
 /** As the global of this name; a timer of no delay cannot be cleared, and jco clears none. */

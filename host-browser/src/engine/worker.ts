@@ -231,6 +231,13 @@ function connect(onCommand: (command: Command) => void): {
   post(report: Report): void;
   later(run: () => void): void;
 } {
+  const host = node?.getBuiltinModule("node:worker_threads").parentPort;
+  if (host !== undefined && host !== null) {
+    host.on("message", onCommand);
+    // A port of Node.js delivers up to a thousand messages before another one has its turn.
+    const later = (run: () => void): void => void setImmediate(run);
+    return { post: (report) => host.postMessage(report), later };
+  }
   const { port1, port2 } = new MessageChannel();
   let next: (() => void) | undefined;
   port1.onmessage = () => next?.();
@@ -238,11 +245,6 @@ function connect(onCommand: (command: Command) => void): {
     next = run;
     port2.postMessage(null);
   };
-  const host = node?.getBuiltinModule("node:worker_threads").parentPort;
-  if (host !== undefined && host !== null) {
-    host.on("message", onCommand);
-    return { post: (report) => host.postMessage(report), later };
-  }
   const scope = globalThis as unknown as { onmessage: unknown; postMessage(message: unknown): void };
   scope.onmessage = (event: MessageEvent<Command>) => onCommand(event.data);
   return { post: (report) => scope.postMessage(report), later };

@@ -1,0 +1,46 @@
+/**
+ * Cases, as folders of data. `tests/cases/README.md` says what they hold.
+ */
+
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { parse } from "smol-toml";
+
+import type { Json } from "./steps.ts";
+
+/** The top folder of the tree. */
+export const TREE = join(dirname(fileURLToPath(import.meta.url)), "../..");
+
+/** A test as data. */
+export interface Case {
+  readonly name: string;
+  readonly title: string;
+  readonly standIn: boolean;
+  /** Why a browser cannot run it. */
+  readonly skip: string | undefined;
+  readonly steps: readonly { readonly [name: string]: Json }[];
+  readonly expected: readonly Json[];
+}
+
+/** Every case. */
+export function cases(): Case[] {
+  const folder = join(TREE, "tests/cases");
+  const names = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+  return names.map(({ name }) => read(join(folder, name), name));
+}
+
+function read(folder: string, name: string): Case {
+  const text = (file: string): string => readFileSync(join(folder, file), "utf8");
+  const about = parse(text("case.toml")) as { title: string; host?: string; skip?: Record<string, string> };
+  const lines = text("expected.jsonl").split("\n").filter((line) => line !== "");
+  return {
+    name,
+    title: about.title,
+    standIn: about.host === "stand-in",
+    skip: about.skip?.["browser"],
+    steps: JSON.parse(text("request.json")) as Case["steps"],
+    expected: lines.map((line) => JSON.parse(line) as Json),
+  };
+}
