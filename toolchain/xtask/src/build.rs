@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 mod component;
+mod engine;
 mod third_party;
 
 use anyhow::Result;

@@ -5,6 +5,7 @@
 
 pub(crate) mod chromium;
 pub(crate) mod debian;
+pub(crate) mod emscripten;
 pub(crate) mod javascript;
 pub(crate) mod native;
 pub(crate) mod node;
@@ -44,6 +45,8 @@ pub(crate) enum Thing {
     Node,
     /// Chromium, for the tests of the browser's package.
     Chromium,
+    /// Emscripten and the source of Rust's standard library, for the browser's engine.
+    Emscripten,
 }
 
 /// One program or library of a thing, and whether it is there.
@@ -64,8 +67,17 @@ pub(crate) struct Way {
 
 impl Thing {
     /// Every thing, in the order in which they are obtained.
-    pub(crate) const ALL: [Self; 8] =
-        [Self::Native, Self::Wasm, Self::Lints, Self::Deny, Self::Python, Self::Javascript, Self::Node, Self::Chromium];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Native,
+        Self::Wasm,
+        Self::Lints,
+        Self::Deny,
+        Self::Python,
+        Self::Javascript,
+        Self::Node,
+        Self::Chromium,
+        Self::Emscripten,
+    ];
 
     /// What it consists of, looked up now.
     pub(crate) fn parts(self, repository: &Repository) -> Vec<Part> {
@@ -78,6 +90,7 @@ impl Thing {
             Self::Javascript => vec![javascript::part()],
             Self::Node => vec![node::part()],
             Self::Chromium => vec![chromium::part()],
+            Self::Emscripten => emscripten::parts(repository),
         }
     }
 
@@ -92,6 +105,7 @@ impl Thing {
             Self::Javascript => vec![javascript::INSTALL],
             Self::Node => vec![node::NPM, node::APT],
             Self::Chromium => vec![chromium::APT],
+            Self::Emscripten => emscripten::WAYS.into_iter().filter(|way| wasm::allowed(way.name)).collect(),
         }
     }
 
@@ -106,6 +120,7 @@ impl Thing {
             Self::Javascript => javascript::ADVICE.to_owned(),
             Self::Node => node::ADVICE.to_owned(),
             Self::Chromium => chromium::ADVICE.to_owned(),
+            Self::Emscripten => emscripten::ADVICE.to_owned(),
         }
     }
 

@@ -17,6 +17,7 @@ const INSTALLED: &str = "node_modules/.sipp-installed.json";
 /// When a tool cannot be obtained or something does not compile.
 pub(crate) fn build(repository: &Repository) -> Result<()> {
     super::components(repository)?;
+    super::engine::build(repository)?;
     packages(repository)?;
     process::run(node::npm(&repository.browser())?.args(["run", "--silent", "build"]))
 }

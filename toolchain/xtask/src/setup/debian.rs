@@ -1,4 +1,5 @@
-//! Rust for WebAssembly out of Debian's packages, for machines that reach a Debian mirror and not rustup's server.
+//! Tools out of a newer Debian's packages, for machines that reach a Debian mirror and not the tools' own servers; first of
+//! them Rust for WebAssembly.
 //!
 //! Debian's own rustc, the standard library for the target and LLVM's linker are unpacked into the cache, without root
 //! and without touching the machine's packages. They are built for a newer Debian, so two small scripts start them
@@ -48,7 +49,7 @@ impl Debian {
         let mirror = debian_mirror().context("this machine's apt configuration names no Debian mirror")?;
         let folder = installed_at()?;
         let partial = folder.with_extension(format!("partial-{}", std::process::id()));
-        let result = unpack(&partial, &mirror).and_then(|()| {
+        let result = unpack(&partial, &mirror, &PACKAGES, Some(COMPILER)).and_then(|()| {
             let version = complete(&partial, repository)?;
             fs::write(partial.join("version"), version)?;
             let _ = fs::remove_dir_all(&folder);
@@ -81,13 +82,15 @@ fn installed_at() -> Result<PathBuf> {
     Ok(cache()?.join("debian-rust"))
 }
 
-/// Lets apt fetch the packages, and unpacks them into `partial/root`.
-fn unpack(partial: &Path, mirror: &Mirror) -> Result<()> {
+/// Lets apt fetch packages with all that they depend on, and one without, and unpacks them into `partial/root`.
+pub(super) fn unpack(partial: &Path, mirror: &Mirror, packages: &[&str], alone: Option<&str>) -> Result<()> {
     let apt = Apt::new(partial, mirror)?;
     process::attempt(&mut apt.get(&["update", "--quiet"]))?;
     let download = ["install", "--quiet", "--yes", "--download-only", "--no-install-recommends"];
-    process::attempt(apt.get(&download).args(PACKAGES))?;
-    process::attempt(apt.get(&["download", "--quiet", COMPILER]).current_dir(apt.archives()))?;
+    process::attempt(apt.get(&download).args(packages))?;
+    if let Some(package) = alone {
+        process::attempt(apt.get(&["download", "--quiet", package]).current_dir(apt.archives()))?;
+    }
     let root = partial.join("root");
     for archive in fs::read_dir(apt.archives())?.flatten().map(|entry| entry.path()) {
         if archive.extension().is_some_and(|extension| extension == "deb") {
@@ -125,7 +128,8 @@ fn write_script(file: &Path, command: &str) -> Result<()> {
     Ok(())
 }
 
-fn find(root: &Path, places: &[&str], prefix: &str) -> Result<String> {
+/// The first entry of the places whose name begins so, from the root on.
+pub(super) fn find(root: &Path, places: &[&str], prefix: &str) -> Result<String> {
     for place in places {
         for entry in root.join(place).read_dir().into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -137,7 +141,8 @@ fn find(root: &Path, places: &[&str], prefix: &str) -> Result<String> {
     bail!("the packages hold no {prefix}")
 }
 
-fn folders(root: &Path, place: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+/// The wanted entries of a place, from the root on, sorted.
+pub(super) fn folders(root: &Path, place: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
     let names = root.join(place).read_dir()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut found: Vec<_> = names.filter(|name| wanted(name)).map(|name| format!("{place}/{name}")).collect();
     found.sort();
@@ -152,7 +157,8 @@ fn needed_version(repository: &Repository) -> Result<String> {
     Ok(version.context("the workspace names no `rust-version`")?.to_owned())
 }
 
-fn numbers(version: &str) -> Vec<u32> {
+/// The numbers that a version begins with.
+pub(super) fn numbers(version: &str) -> Vec<u32> {
     version.split('.').map_while(|number| number.parse().ok()).collect()
 }
 

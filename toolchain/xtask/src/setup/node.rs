@@ -32,7 +32,7 @@ pub(super) const APT: Way = Way {
 };
 
 /// What to install here by hand.
-pub(super) const ADVICE: &str = "install Node.js 24 or newer with npm";
+pub(crate) const ADVICE: &str = "install Node.js 24 or newer with npm";
 
 /// The program, looked up now.
 pub(super) fn part() -> Part {
@@ -54,16 +54,6 @@ pub(crate) fn npm(folder: &Path) -> Result<Command> {
     let mut command = Command::new(process::find_program("npm").context("npm is missing; install Node.js with npm")?);
     // npm's messages about its own updates would be asked of the network.
     command.current_dir(folder).env("PATH", path()?).env("NPM_CONFIG_UPDATE_NOTIFIER", "false");
-    Ok(command)
-}
-
-/// A command of our Node.js in a folder.
-///
-/// # Errors
-/// When it is missing.
-pub(crate) fn command(folder: &Path) -> Result<Command> {
-    let mut command = Command::new(node().context(ADVICE)?);
-    command.current_dir(folder).env("PATH", path()?);
     Ok(command)
 }
 
