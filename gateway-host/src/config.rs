@@ -13,10 +13,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use sipp::IpNet;
 
+mod chat;
 mod problem;
 mod runtime;
 mod target;
 
+pub use chat::ChatTable;
 pub use problem::{Problem, Source};
 pub use runtime::{Runtime, SamplingTable};
 pub use target::{Proof, RoutesTable, Target, TargetKind, TimeoutsTable};
@@ -71,6 +73,8 @@ pub struct Settings {
     /// Where targets on other machines may be.
     #[serde(default)]
     pub network: NetworkTable,
+    /// The chat page. Without it, none is served.
+    pub chat: Option<ChatTable>,
     /// What answers requests.
     #[serde(default)]
     pub targets: Vec<Target>,
@@ -154,6 +158,9 @@ impl Config {
         let mut found = Vec::new();
         let mut report = |key: String, message: String| found.push(self.source.problem(&key, message));
         self.check_addresses(&mut report);
+        if let Some(chat) = &self.settings.chat {
+            chat.check(self.source.folder(), &mut |key, message| report(format!("chat.{key}"), message));
+        }
         self.check_targets(&mut report);
         self.check_tokens(&mut report);
         found

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Uri};
+use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Extension, Router};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
 use sipp::{Context, EndpointRef, Operation, SippClient};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::metrics::{Metrics, OPERATIONS};
 use crate::phase::Phase;
 use crate::request_id;
 use crate::targets::Targets;
-use crate::wire::{self, ChatBody, EmbedBody, QueryBody};
+use crate::wire::{self, ChatBody, EmbedBody, ModelList, QueryBody};
 
 /// What the routes work with.
 pub struct Edge {
@@ -69,13 +69,17 @@ const fn path(operation: Operation) -> &'static str {
     }
 }
 
-/// The routes `/v1/query`, `/v1/chat` and `/v1/embed`.
-pub fn router(edge: Arc<Edge>) -> Router {
-    let router = Router::new()
+/// The routes `/v1/query`, `/v1/chat`, `/v1/embed` and `/v1/models`, and those of `beside`.
+pub fn router(edge: Arc<Edge>, beside: Router) -> Router {
+    let requests = Router::new()
         .route(path(Operation::Query), post(query))
         .route(path(Operation::Chat), post(chat))
         .route(path(Operation::Embed), post(embed))
         .method_not_allowed_fallback(|| async { HttpError::method_not_allowed("POST") });
+    let models = Router::new()
+        .route("/v1/models", get(models))
+        .method_not_allowed_fallback(|| async { HttpError::method_not_allowed("GET,HEAD") });
+    let router = requests.merge(models).merge(beside.with_state(()));
     with_json_failures(router).layer(middleware::from_fn_with_state(Arc::clone(&edge), note)).with_state(edge)
 }
 
@@ -130,6 +134,19 @@ async fn embed(
     let single = body.is_single();
     let run = edge.client.embed(body.into_request(admitted.endpoint.clone(), admitted.context()));
     answer::vectors(run, admitted, single).await
+}
+
+/// The targets that the caller may use, and what each can do.
+async fn models(
+    State(edge): State<Arc<Edge>>,
+    Extension(exchange): Extension<Exchange>,
+    headers: HeaderMap,
+) -> Result<Response, HttpError> {
+    let caller = edge.callers.identify(&headers)?;
+    exchange.called_by(caller.map(|caller| caller.name.as_str()));
+    let entries = edge.client.list().await?;
+    let usable = entries.iter().filter(|entry| caller.is_none_or(|caller| caller.may_use(&entry.endpoint.id)));
+    Ok(Json(ModelList::of(usable)).into_response())
 }
 
 impl Edge {

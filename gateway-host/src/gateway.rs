@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::callers::Callers;
+use crate::chat;
 use crate::config::Config;
 use crate::edge::{self, Edge};
 use crate::error::Error;
@@ -60,7 +61,8 @@ pub async fn serve(config: &Config) -> Result<Ended, Error> {
     };
     let settings = &config.settings;
     let end = End { stop: CancellationToken::new(), deadline: CancellationToken::new(), phase };
-    let router = edge::router(Arc::new(Edge {
+    let page = settings.chat.as_ref().map(|page| chat::router(page, config.source.folder())).unwrap_or_default();
+    let edge = Edge {
         client,
         targets,
         callers,
@@ -69,7 +71,8 @@ pub async fn serve(config: &Config) -> Result<Ended, Error> {
         room: settings.max_concurrent_requests.map(|most| Arc::new(Semaphore::new(most.get()))),
         max_request_bytes: settings.max_request_bytes.get(),
         deadline: end.deadline.clone(),
-    }));
+    };
+    let router = edge::router(Arc::new(edge), page);
     let public = public.listen().map_err(system("listen"))?.serve(router, end.stop.clone());
     end.phase.send_replace(Phase::Ready);
     let ended = tokio::select! {

@@ -10,6 +10,7 @@
 pub mod answer;
 pub mod body;
 pub mod callers;
+pub mod chat;
 pub mod config;
 pub mod edge;
 pub mod environment;

@@ -9,12 +9,14 @@ use crate::http_error::HttpError;
 
 pub mod answer;
 pub mod message;
+pub mod models;
 pub mod request;
 
 pub use answer::{
     DoneEvent, EmbedAnswer, MetadataBody, ReasoningBody, ReasoningEvent, TextAnswer, TokenEvent, TokenLogprobBody,
     ToolCallBody, ToolCallEvent, UsageCounts, Vectors, finish_reason,
 };
+pub use models::ModelList;
 pub use request::{ChatBody, EmbedBody, QueryBody};
 
 /// A request body.

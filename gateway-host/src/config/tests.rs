@@ -7,13 +7,17 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A folder with a `gateway.toml` of this text, a file that begins like a model, one like a component, and neither.
+/// A folder with a `gateway.toml` of this text, a file that begins like a model, one like a component, one
+/// like neither, and the folder of a chat page.
 fn folder(text: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("gateway.toml"), text).unwrap();
     fs::write(folder.path().join("model.gguf"), b"GGUF and more").unwrap();
     fs::write(folder.path().join("acme.wasm"), b"\0asm and more").unwrap();
     fs::write(folder.path().join("notes.txt"), b"GG").unwrap();
+    fs::create_dir_all(folder.path().join("page/models")).unwrap();
+    fs::write(folder.path().join("page/index.html"), "<!doctype html>").unwrap();
+    fs::copy(folder.path().join("model.gguf"), folder.path().join("page/models/model.gguf")).unwrap();
     folder
 }
 
@@ -68,6 +72,16 @@ fn every_documented_key_is_taken() {
         ]
     );
     assert_eq!(settings.network.allow_private.unwrap().len(), 3);
+    let chat = settings.chat.unwrap();
+    assert_eq!((chat.path.as_str(), chat.models.len()), ("/talk", 1));
+}
+
+#[test]
+fn the_chat_page_is_served_where_it_is_asked_for() {
+    assert!(load(TARGET).unwrap().settings.chat.is_none());
+    let chat = load(&format!("{TARGET}[chat]\nassets = \"page\"\n")).unwrap().settings.chat.unwrap();
+    assert_eq!((chat.path.as_str(), chat.models.len()), ("/chat", 0));
+    load(&format!("{TARGET}[chat]\nassets = \"page\"\npath = \"/team/a-page\"\n")).unwrap();
 }
 
 #[test]
@@ -153,6 +167,16 @@ const WRONG: &[(&str, &str)] = &[
     (
         "an unknown key of timeouts",
         "[[targets]]\nname = \"a\"\ntype = \"anthropic\"\nmodel = \"m\"\napi_key_env = \"KEY\"\ntimeouts.idle = 5\n",
+    ),
+    ("a page that is not built", "{TARGET}[chat]\nassets = \"pages\"\n"),
+    ("a page without its folder", "{TARGET}[chat]\npath = \"/chat\"\n"),
+    ("an unknown key of the page", "{TARGET}[chat]\nassets = \"page\"\nmodel = \"model.gguf\"\n"),
+    ("a page at no path", "{TARGET}[chat]\nassets = \"page\"\npath = \"chat/{here}\"\n"),
+    ("a page at the root", "{TARGET}[chat]\nassets = \"page\"\npath = \"/\"\n"),
+    ("a page in place of requests", "{TARGET}[chat]\nassets = \"page\"\npath = \"/v1/chat\"\n"),
+    (
+        "models that a page cannot offer",
+        "{TARGET}[chat]\nassets = \"page\"\nmodels = [\"model.gguf\", \"none.gguf\", \"notes.txt\", \"page/models/model.gguf\"]\n",
     ),
     ("several at once", "drain_seconds = 5\n[[targets]]\nname = \"\"\ntype = \"local\"\nmodel = \"none.gguf\"\n"),
 ];

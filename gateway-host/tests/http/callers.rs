@@ -41,6 +41,16 @@ async fn a_token_says_who_asks_and_for_what() {
     assert_eq!(ask("token-of-bob", "demo").await, (403, "authorization".into()));
     // Names that do not exist look no different from names that may not be used.
     assert_eq!(ask("token-of-bob", "none").await, (403, "authorization".into()));
+    let listed = async |token: &str| {
+        let request = client.get(program.url("/v1/models"));
+        let request = if token.is_empty() { request } else { request.bearer_auth(token) };
+        let list: Value = request.send().await.unwrap().json().await.unwrap();
+        let entries = list["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+        entries.iter().map(|entry| entry["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed("").await, [""; 0]);
+    assert_eq!(listed("token-of-ann").await, ["demo", "endless"]);
+    assert_eq!(listed("token-of-bob").await, ["endless"]);
     assert_eq!(program.access_line("token-of-ann:demo")["caller"], "ann");
     assert_eq!(program.access_line("token-of-bob:demo")["code"], "authorization");
 }

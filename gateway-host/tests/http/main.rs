@@ -10,6 +10,7 @@
 
 mod callers;
 mod chain;
+mod chat;
 mod check;
 mod events;
 mod profile;

@@ -63,6 +63,21 @@ pub(crate) fn place_models(folder: &Path) {
     fs::write(folder.join("long.gguf"), long).unwrap();
 }
 
+/// Puts a chat page into a folder, with a file of every kind that the real one has.
+fn place_page(folder: &Path) {
+    fs::create_dir_all(folder.join("page/engine")).unwrap();
+    fs::write(folder.join("secret.txt"), "not for callers").unwrap();
+    for (file, text) in [
+        ("index.html", "<!doctype html><title>page</title>"),
+        ("chat.js", "export {};"),
+        ("chat.css", "body {}"),
+        ("engine/engine.mjs", "export {};"),
+        ("engine/engine.wasm", "\0asm"),
+    ] {
+        fs::write(folder.join("page").join(file), text).unwrap();
+    }
+}
+
 /// A running `sipp-gateway serve`.
 pub(crate) struct Program {
     child: Child,
@@ -95,6 +110,7 @@ impl Program {
         let addresses = "public_bind = \"127.0.0.1:0\"\nmanagement_bind = \"127.0.0.1:0\"\n";
         fs::write(&path, format!("{addresses}{settings}")).unwrap();
         place_models(folder.path());
+        place_page(folder.path());
         let mut child = Command::new(env!("CARGO_BIN_EXE_sipp-gateway"))
             .args(["serve", "--config"])
             .arg(&path)
