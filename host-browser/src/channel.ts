@@ -14,6 +14,8 @@ export type Ending = types.Result<types.Outcome, types.Error>;
 export class Answer {
   /** How it ended; settles after the last batch was pushed. */
   readonly ending: Promise<Ending>;
+  /** Settles with the first batch. */
+  readonly begun: Promise<undefined>;
   /** Everything that was pushed, joined. */
   readonly content: types.Part[] = [];
   /** How likely each token was. */
@@ -22,6 +24,7 @@ export class Answer {
   readonly #cancel: (reason: types.CancelReason) => void;
   #ended = false;
   #end!: (ending: Ending) => void;
+  #begin!: () => void;
   #wake: (() => void) | undefined;
 
   /** `cancel` is told that nobody wants the rest. The answer ends all the same, with what there is. */
@@ -30,10 +33,14 @@ export class Answer {
     this.ending = new Promise((resolve) => {
       this.#end = resolve;
     });
+    this.begun = new Promise((resolve) => {
+      this.#begin = () => resolve(undefined);
+    });
   }
 
   /** Adds a batch. */
   push(batch: types.TokenBatch): void {
+    this.#begin();
     this.#keep(batch);
     const last = this.#waiting.at(-1);
     if (last?.delta.tag === "text" && batch.delta.tag === "text") {
