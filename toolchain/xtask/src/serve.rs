@@ -1,4 +1,4 @@
-//! `cargo x serve`: the gateway with the demo model on loopback, and a line to paste.
+//! `cargo x serve`: the gateway with the demo model on loopback, a line to paste and a page to open.
 //!
 //! It is the shortest way from a clean clone to an answer over HTTP.
 
@@ -27,6 +27,9 @@ pub(crate) struct Arguments {
     /// Listens on this port instead of the configured one.
     #[arg(long)]
     port: Option<u16>,
+    /// Leaves the chat page out, and with it the build of the browser's package.
+    #[arg(long)]
+    no_chat: bool,
 }
 
 /// Builds and runs the gateway until it is interrupted.
@@ -39,7 +42,11 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<Exit
     let model = repository.demo_model();
     ensure!(model.is_file(), "{} is missing; run `git checkout {0}`", repository.shown(&model));
 
-    let config = Config::load(repository, arguments.port)?;
+    if !arguments.no_chat {
+        build::browser::build(repository)?;
+    }
+
+    let config = Config::load(repository, arguments.port, !arguments.no_chat)?;
     for address in config.addresses() {
         // Else the other program might answer in the gateway's place.
         TcpListener::bind(address)
@@ -120,6 +127,9 @@ fn is_ready(config: &Config) -> bool {
 fn announce(config: &Config) {
     println!("\nThe demo model answers on http://{}. In another terminal:\n", config.public);
     println!("{}\n", curl(config.public));
+    if let Some(path) = &config.chat {
+        println!("In a browser: http://{}{path}/\n", config.public);
+    }
     println!("Ctrl-C ends the gateway.");
 }
 

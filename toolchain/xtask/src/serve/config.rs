@@ -1,4 +1,5 @@
-//! The gateway's demo configuration: where it listens, and a copy of it for another port.
+//! The gateway's demo configuration: where it listens, and a copy of it for another port
+//! and with the chat page.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -23,19 +24,30 @@ pub(super) struct Config {
     pub(super) readiness: SocketAddr,
     /// The route of readiness.
     pub(super) readiness_path: String,
+    /// Path of the chat page, if it is served.
+    pub(super) chat: Option<String>,
 }
 
 impl Config {
-    /// The demo configuration; with a port, a copy under the target folder.
+    /// The demo configuration; with a port or the chat page, a copy under the target folder.
+    ///
+    /// The page is not in the committed file, with which the gateway starts whether or not the browser's package is built.
     ///
     /// # Errors
     /// When it cannot be read, or names no address.
-    pub(super) fn load(repository: &Repository, port: Option<u16>) -> Result<Self> {
+    pub(super) fn load(repository: &Repository, port: Option<u16>, chat: bool) -> Result<Self> {
         let demo = repository.root().join(DEMO);
         let text = fs::read_to_string(&demo).with_context(|| format!("{DEMO} cannot be read"))?;
         let mut table: Table = text.parse().with_context(|| format!("{DEMO} is not TOML"))?;
-        let Some(port) = port else { return Self::from_table(demo, &table) };
-        move_to(&mut table, port)?;
+        if port.is_none() && !chat {
+            return Self::from_table(demo, &table);
+        }
+        if let Some(port) = port {
+            move_to(&mut table, port)?;
+        }
+        if chat {
+            table.insert("chat".to_owned(), Value::Table(page(repository)));
+        }
         keep_models(&mut table, demo.parent().unwrap_or(repository.root()), repository.root());
         let copy = repository.target().join("serve/demo.toml");
         fs::create_dir_all(copy.parent().unwrap_or(repository.root()))?;
@@ -54,8 +66,19 @@ impl Config {
         let public = address(table, "public_bind")?.with_context(|| format!("{DEMO} has no `public_bind`"))?;
         let readiness = address(table, "management_bind")?.unwrap_or(public);
         let path = table.get("routes").and_then(|routes| routes.get("readiness")).and_then(Value::as_str);
-        Ok(Self { file, public, readiness, readiness_path: path.unwrap_or("/readyz").to_owned() })
+        let chat = table.get("chat").and_then(|chat| chat.get("path")).and_then(Value::as_str).map(str::to_owned);
+        Ok(Self { file, public, readiness, readiness_path: path.unwrap_or("/readyz").to_owned(), chat })
     }
+}
+
+/// The chat page with the demo model. The paths are absolute: the copy lies in another folder.
+fn page(repository: &Repository) -> Table {
+    let text = |path: PathBuf| Value::String(path.display().to_string());
+    Table::from_iter([
+        ("path".to_owned(), Value::String("/chat".to_owned())),
+        ("assets".to_owned(), text(repository.browser().join("dist"))),
+        ("models".to_owned(), Value::Array(vec![text(repository.demo_model())])),
+    ])
 }
 
 fn address(table: &Table, key: &str) -> Result<Option<SocketAddr>> {
@@ -102,6 +125,14 @@ mod tests {
         let two = Config::from_table("a".into(), &table(text)).unwrap();
         assert_eq!((two.readiness.port(), two.readiness_path.as_str()), (90, "/up"));
         assert_eq!(two.addresses().len(), 2);
+    }
+
+    #[test]
+    fn the_page_is_announced_where_it_is_served() {
+        let mut one = table("public_bind = '127.0.0.1:80'");
+        assert_eq!(Config::from_table("a".into(), &one).unwrap().chat, None);
+        one.insert("chat".to_owned(), Value::Table(page(&Repository::here().unwrap())));
+        assert_eq!(Config::from_table("a".into(), &one).unwrap().chat.as_deref(), Some("/chat"));
     }
 
     #[test]
