@@ -24,6 +24,7 @@ await components();
 if (!process.argv.includes("--components")) {
   await rm(DIST, { recursive: true, force: true });
   await scripts();
+  await page();
   await engine();
   types();
 }
@@ -55,7 +56,7 @@ function withClock(name, text) {
   return `import { clearTimeout, setTimeout } from "../../src/clock.ts";\n${timed}`;
 }
 
-/** Bundles the library, its workers and the page. */
+/** Bundles the library and its workers. */
 async function scripts() {
   const shared = { bundle: true, format: "esm", target: "es2024", minify: true, sourcemap: true, logLevel: "warning", logOverride: { "duplicate-object-key": "silent" } };
   await build({
@@ -77,6 +78,28 @@ async function scripts() {
       }
     }
   }
+}
+
+/** Puts the chat page beside the library, which it loads as any other page would. */
+async function page() {
+  const folder = join(FOLDER, "chat");
+  await build({
+    bundle: true,
+    format: "esm",
+    target: "es2024",
+    minify: true,
+    sourcemap: true,
+    entryPoints: [join(folder, "chat.ts"), join(folder, "chat.css")],
+    outdir: join(DIST, "chat"),
+    plugins: [
+      {
+        name: "library",
+        setup: ({ onResolve }) => onResolve({ filter: /\/src\/index\.ts$/ }, () => ({ path: "../index.js", external: true })),
+      },
+    ],
+  });
+  await copyFile(join(folder, "icon.svg"), join(DIST, "chat/icon.svg"));
+  await copyFile(join(folder, "index.html"), join(DIST, "index.html"));
 }
 
 async function engine() {
