@@ -16,7 +16,7 @@ import { build } from "esbuild";
 import { chromium, type BrowserContext, type Page } from "playwright-core";
 
 import type { Blocked, Speed, Task } from "./page.ts";
-import { serve } from "./server.ts";
+import { serve } from "../tests/server.ts";
 
 const FOLDER = join(dirname(fileURLToPath(import.meta.url)), "..");
 const FLAGS = [

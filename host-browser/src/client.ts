@@ -146,6 +146,11 @@ export class SippClient {
     return await (await this.#models()).evict(bytes);
   }
 
+  /** Compares an installed model's files with what was stored, as far as their hashes are known. */
+  async verifyLocal(id: string): Promise<void> {
+    await (await this.#models()).verify(id);
+  }
+
   /** How much of this browser's storage is used. */
   async storage(): Promise<StorageUsage> {
     return await (await this.#models()).usage();

@@ -28,6 +28,8 @@ export interface Ready {
   readonly signal?: AbortSignal | undefined;
   /** Called when the engine no longer uses the files. */
   release?(): void;
+  /** Called when they turned out to be no model. */
+  reject?(): Promise<void>;
 }
 
 /** A loaded model. */
@@ -48,6 +50,9 @@ export class Local implements Answerer {
       return new Local(await Engine.load({ flavour, threads, model, files, descriptor, onProgress, signal }), ready);
     } catch (error) {
       ready.release?.();
+      if (error instanceof SippError && (error.details.fault === "corrupt" || error.details.fault === "not-gguf")) {
+        await ready.reject?.();
+      }
       throw error;
     }
   }

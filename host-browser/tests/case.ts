@@ -24,6 +24,9 @@ export interface Case {
   readonly expected: readonly Json[];
 }
 
+/** Cases that the engine without threads cannot run, and why. */
+export const ONE_THREAD: Readonly<Record<string, string>> = { "generation-batches": "it asks for two threads" };
+
 /** Every case. */
 export function cases(): Case[] {
   const folder = join(TREE, "tests/cases");

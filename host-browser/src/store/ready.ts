@@ -38,6 +38,8 @@ export async function ready(
     onProgress: (fraction) => loading(fraction, installed.bytes),
     signal,
     release: held,
+    // What is no model is not kept; another tab that uses it all the same found it to be one.
+    reject: () => models.remove(installed.id).catch(() => undefined),
   };
 }
 

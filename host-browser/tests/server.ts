@@ -26,9 +26,13 @@ export interface Server {
   close(): void;
 }
 
-/** Serves each folder under the path that names it, such as `/models`. */
-export async function serve(folders: Readonly<Record<string, string>>): Promise<Server> {
+/** Serves each folder under the path that names it, such as `/models`. `isolated` is what shared memory needs. */
+export async function serve(folders: Readonly<Record<string, string>>, isolated = true): Promise<Server> {
   const server = createServer((request, response) => {
+    if (isolated) {
+      response.setHeader("cross-origin-opener-policy", "same-origin");
+      response.setHeader("cross-origin-embedder-policy", "require-corp");
+    }
     answer(folders, request, response).catch(() => response.destroy());
   });
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
@@ -47,8 +51,6 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  response.setHeader("cross-origin-opener-policy", "same-origin");
-  response.setHeader("cross-origin-embedder-policy", "require-corp");
   const file = fileOf(folders, new URL(request.url ?? "/", "http://server").pathname);
   const found = file === undefined ? undefined : await stat(file).catch(() => undefined);
   if (file === undefined || found === undefined || !found.isFile()) {
@@ -60,6 +62,10 @@ async function answer(
   response.setHeader("accept-ranges", "bytes");
   response.setHeader("content-type", TYPES[extname(file)] ?? "application/octet-stream");
   const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
+  if (range !== null && Number(range[1]) >= found.size) {
+    response.writeHead(416, { "content-range": `bytes */${found.size}` }).end();
+    return;
+  }
   const first = Number(range?.[1] ?? 0);
   const last = Math.min(Number(range?.[2] || found.size - 1), found.size - 1);
   if (range !== null) {

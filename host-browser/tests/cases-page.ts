@@ -1,0 +1,27 @@
+/** The page in which Chromium runs the cases. */
+
+import { SippClient } from "../src/index.ts";
+import { openStandIn } from "./stand-in.ts";
+import { type Json, transcribe } from "./steps.ts";
+
+/** What the page is asked to run. */
+export interface Run {
+  readonly steps: readonly { readonly [name: string]: Json }[];
+  readonly standIn: boolean;
+  readonly names: readonly string[];
+  readonly threading: "auto" | "single" | "threads";
+}
+
+declare global {
+  interface Window {
+    runCase(run: Run): Promise<Json[]>;
+  }
+}
+
+window.runCase = async ({ steps, standIn, names, threading }) => {
+  const client = new SippClient({ wasmThreading: threading, threads: 2 }, standIn ? openStandIn : undefined);
+  const source = (name: string): string => new URL(`/models/${name}.gguf`, location.href).href;
+  // An address in messages of the way here, a file's name in the engine's.
+  const shown = names.flatMap((name) => [[source(name), name], [`${name}.gguf`, name]] as const);
+  return await transcribe({ client, standIn, source, names: shown }, steps);
+};

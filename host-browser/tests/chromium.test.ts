@@ -1,0 +1,55 @@
+/**
+ * The cases in Chromium: models come over HTTP into the origin's private file system, the engine runs in a worker.
+ */
+
+import assert from "node:assert";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+
+import type { Page } from "playwright-core";
+
+import { type Browser, bundle, launch, PACKAGE } from "./browser.ts";
+import { cases, ONE_THREAD, TREE } from "./case.ts";
+import { Models, NAMES } from "./models.ts";
+import { type Server, serve } from "./server.ts";
+import { difference } from "./steps.ts";
+
+for (const [threading, isolated] of [["auto", true], ["single", false]] as const) {
+  describe(`cases in Chromium, ${isolated ? "threads" : "single"}`, () => {
+    const models = new Models(join(TREE, "models/demo.gguf"));
+    let server: Server;
+    let browser: Browser;
+    let page: Page;
+
+    before(async () => {
+      const folder = await bundle("tests/cases-page.ts", "cases");
+      server = await serve({ "/page": folder, "/dist": join(PACKAGE, "dist"), "/models": models.folder }, isolated);
+      browser = await launch();
+      page = await browser.context.newPage();
+      await page.goto(`${server.origin}/page/index.html`);
+      await page.waitForFunction(() => window.runCase !== undefined);
+    });
+    after(async () => {
+      await browser?.close();
+      server?.close();
+      models.remove();
+    });
+
+    test("the page is isolated as its server says", async () => {
+      assert.equal(await page.evaluate(() => crossOriginIsolated), isolated);
+    });
+
+    for (const one of cases()) {
+      const skip = one.skip ?? (isolated ? undefined : one.standIn ? "rules need no engine" : ONE_THREAD[one.name]);
+      test(one.name, { skip: skip ?? false, timeout: 120_000 }, async () => {
+        const run = { steps: one.steps, standIn: one.standIn, names: NAMES, threading };
+        const got = await page.evaluate((asked) => window.runCase(asked), run);
+        one.expected.forEach((expected, line) => {
+          const place = difference(expected, got[line]);
+          assert.equal(place, undefined, `${one.title}; line ${line + 1}, at ${place}\n- ${JSON.stringify(expected)}\n+ ${JSON.stringify(got[line])}`);
+        });
+        assert.equal(got.length, one.expected.length);
+      });
+    }
+  });
+}
