@@ -5,7 +5,7 @@
  * what lies in `target`.
  */
 
-import { copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { execFileSync } from "node:child_process";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -26,7 +26,7 @@ if (!process.argv.includes("--components")) {
   await scripts();
   await page();
   await engine();
-  types();
+  await types();
 }
 
 /** Transpiles the components and gives them the package's timers. */
@@ -112,7 +112,10 @@ async function engine() {
   }
 }
 
-function types() {
+async function types() {
   const tsc = join(FOLDER, "node_modules/typescript/bin/tsc");
   execFileSync(process.execPath, [tsc, "--project", join(FOLDER, "tsconfig.build.json")], { stdio: "inherit" });
+  // Declarations refer to the components' types by their places among the sources.
+  await cp(GENERATED, join(DIST, "types/generated"), { recursive: true, filter: (file) => !/\.(js|wasm)$/.test(file) });
+  await writeFile(join(DIST, "index.d.ts"), 'export * from "./types/src/index.js";\n');
 }

@@ -6,28 +6,17 @@
  */
 
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { writeFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 
-import { build } from "esbuild";
-import { chromium, type BrowserContext, type Page } from "playwright-core";
+import type { BrowserContext, Page } from "playwright-core";
 
+import { bundle, launch, PACKAGE } from "../tests/browser.ts";
 import type { Blocked, Speed, Task } from "./page.ts";
 import { serve } from "../tests/server.ts";
 
-const FOLDER = join(dirname(fileURLToPath(import.meta.url)), "..");
-const FLAGS = [
-  "--headless=new",
-  "--no-sandbox",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const WORDS = "a model reads this text as fast as it can, and what it says about it is of no importance to anyone. ";
 
 /** Where a speed was measured. */
@@ -56,31 +45,21 @@ const { values } = parseArgs({
   },
 });
 const models = needed("SIPP_BENCH_MODELS");
-const profile = mkdtempSync(join(tmpdir(), "sipp-bench-"));
 const server = await serve({
-  "/page": join(FOLDER, "dist/bench"),
-  "/dist": join(FOLDER, "dist"),
-  "/wllama": join(FOLDER, "node_modules/@wllama/wllama"),
+  "/page": await bundle("bench/page.ts", "bench"),
+  "/dist": join(PACKAGE, "dist"),
+  "/wllama": join(PACKAGE, "node_modules/@wllama/wllama"),
   "/models": models,
 });
+const browser = await launch();
 try {
-  await pages();
-  const context = await chromium.launchPersistentContext(profile, {
-    executablePath: needed("SIPP_CHROMIUM"),
-    args: FLAGS,
-    ignoreDefaultArgs: ["--headless"],
-  });
-  try {
-    const figures = await measure(context);
-    if (values.json !== undefined) {
-      writeFileSync(values.json, `${JSON.stringify(figures, null, 2)}\n`);
-    }
-  } finally {
-    await context.close();
+  const figures = await measure(browser.context);
+  if (values.json !== undefined) {
+    writeFileSync(values.json, `${JSON.stringify(figures, null, 2)}\n`);
   }
 } finally {
+  await browser.close();
   server.close();
-  rmSync(profile, { recursive: true, force: true });
 }
 
 function needed(name: string): string {
@@ -89,30 +68,6 @@ function needed(name: string): string {
     throw new Error(`${name} is not set; run \`cargo x bench browser\``);
   }
   return value;
-}
-
-/** Bundles the measured page; the package itself is used as it is published. */
-async function pages(): Promise<void> {
-  const outdir = join(FOLDER, "dist/bench");
-  await build({
-    entryPoints: [join(FOLDER, "bench/page.ts")],
-    outdir,
-    bundle: true,
-    format: "esm",
-    logLevel: "error",
-    plugins: [
-      {
-        name: "published",
-        setup: (builder) => {
-          builder.onResolve({ filter: /src\/index\.ts$/ }, () => ({ path: "/dist/index.js", external: true }));
-        },
-      },
-    ],
-  });
-  writeFileSync(
-    join(outdir, "index.html"),
-    '<!doctype html><title>bench</title><body><script type="module" src="page.js"></script>',
-  );
 }
 
 async function measure(context: BrowserContext) {
@@ -190,7 +145,7 @@ async function inPage<T>(context: BrowserContext, use: (page: Page) => Promise<T
 }
 
 function inNode(task: Task): Speed {
-  const program = join(FOLDER, "bench/node.ts");
+  const program = join(PACKAGE, "bench/node.ts");
   const output = execFileSync(process.execPath, ["--experimental-wasm-jspi", program, JSON.stringify(task)]);
   return JSON.parse(String(output).trim().split("\n").at(-1) ?? "") as Speed;
 }

@@ -5,7 +5,7 @@
  * task, as JSON; it writes the speed, as JSON.
  */
 
-import { SippClient } from "../dist/index.js";
+import { SippClient } from "../tests/published.ts";
 import type { Speed, Task } from "./page.ts";
 
 const task = JSON.parse(process.argv[2] ?? "{}") as Task;

@@ -115,8 +115,7 @@ async function firstTokenOurs(task: Task): Promise<number> {
 /** Milliseconds from the page's beginning to wllama's first token. */
 async function firstTokenPeer(task: Task): Promise<number> {
   const wllama = await loadPeer(task);
-  const { temperature, cache_prompt, prompt } = peerRequest(task);
-  const stream = await wllama.createCompletion({ prompt, temperature, cache_prompt, max_tokens: 1, stream: true });
+  const stream = (await wllama.createCompletion({ ...peerRequest(task), max_tokens: 1, stream: true } as never)) as unknown as AsyncIterable<unknown>;
   for await (const _ of stream) {
     break;
   }

@@ -66,8 +66,17 @@ export class SippError extends Error {
   }
 }
 
+/** What errors were in the contract's words, to be said there again. */
+const contracts = new WeakMap<SippError, types.Error>();
+
 /** An error of a contract, as the application gets it. */
 export function fromContract(error: types.Error): SippError {
+  const told = inWords(error);
+  contracts.set(told, error);
+  return told;
+}
+
+function inWords(error: types.Error): SippError {
   switch (error.tag) {
     case "invalid-request":
     case "overloaded":
@@ -119,6 +128,10 @@ export function toContract(error: unknown): types.Error {
     return error;
   }
   if (error instanceof SippError) {
+    const told = contracts.get(error);
+    if (told !== undefined) {
+      return told;
+    }
     const { details, message } = error;
     switch (error.kind) {
       case "invalid-request":

@@ -12,7 +12,7 @@ import { type Browser, bundle, launch, PACKAGE } from "./browser.ts";
 import { cases, ONE_THREAD, TREE } from "./case.ts";
 import { Models, NAMES } from "./models.ts";
 import { type Server, serve } from "./server.ts";
-import { difference } from "./steps.ts";
+import { difference, type Json } from "./steps.ts";
 
 for (const [threading, isolated] of [["auto", true], ["single", false]] as const) {
   describe(`cases in Chromium, ${isolated ? "threads" : "single"}`, () => {
@@ -43,7 +43,8 @@ for (const [threading, isolated] of [["auto", true], ["single", false]] as const
       const skip = one.skip ?? (isolated ? undefined : one.standIn ? "rules need no engine" : ONE_THREAD[one.name]);
       test(one.name, { skip: skip ?? false, timeout: 120_000 }, async () => {
         const run = { steps: one.steps, standIn: one.standIn, names: NAMES, threading };
-        const got = await page.evaluate((asked) => window.runCase(asked), run);
+        // As text, because the types of JSON have no end that a compiler could follow.
+        const got = JSON.parse(await page.evaluate(async (asked) => JSON.stringify(await window.runCase(JSON.parse(asked))), JSON.stringify(run))) as Json[];
         one.expected.forEach((expected, line) => {
           const place = difference(expected, got[line]);
           assert.equal(place, undefined, `${one.title}; line ${line + 1}, at ${place}\n- ${JSON.stringify(expected)}\n+ ${JSON.stringify(got[line])}`);

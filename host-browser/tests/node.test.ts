@@ -8,10 +8,10 @@ import { after, describe, test } from "node:test";
 
 import { cases, ONE_THREAD, TREE } from "./case.ts";
 import { Models, NAMES } from "./models.ts";
+import { SippClient } from "./published.ts";
+import { openStandIn } from "./stand-in.ts";
 import { difference, transcribe } from "./steps.ts";
 
-const { SippClient } = await import("../dist/index.js");
-const { openStandIn } = await import("./dist/stand-in.js");
 const models = new Models(join(TREE, "models/demo.gguf"));
 const names = NAMES.map((name) => [models.path(name), name] as const);
 
@@ -26,7 +26,7 @@ for (const flavour of ["single", "threads"] as const) {
       test(one.name, { skip: why, timeout: 120_000 }, async () => {
         const client = new SippClient({ wasmThreading: flavour, threads: 2 }, one.standIn ? openStandIn : undefined);
         const stage = { client, standIn: one.standIn, names, source: (name: string) => models.path(name) };
-        const got = await transcribe(stage as never, one.steps);
+        const got = await transcribe(stage, one.steps);
         one.expected.forEach((expected, line) => {
           const place = difference(expected, got[line]);
           assert.equal(place, undefined, `${one.title}; line ${line + 1}, at ${place}\n- ${JSON.stringify(expected)}\n+ ${JSON.stringify(got[line])}`);

@@ -5,14 +5,13 @@
 import type * as endpoints from "../generated/client/interfaces/sipp-host-endpoints.js";
 import type * as types from "../generated/client/interfaces/sipp-inference-types.js";
 import { Answer } from "../src/channel.ts";
-import { SippError } from "../src/error.ts";
 import type { Answerer } from "../src/switchboard.ts";
 
 /** Opens every descriptor but those whose model or target is called `broken`. */
 export async function openStandIn(_: string, descriptor: endpoints.Descriptor): Promise<Answerer> {
   const name = descriptor.tag === "gateway" ? descriptor.val.target : descriptor.val.model;
   if (name === "broken") {
-    throw new SippError("model", "there is no file broken", { fault: "not-found" });
+    throw { tag: "model", val: { fault: "not-found", message: "there is no file broken" } } satisfies types.Error;
   }
   const can = (yes: boolean): endpoints.Support => (yes ? "supported" : "unsupported");
   const embeds = descriptor.tag === "local" && descriptor.val.context.embeddings === true;
