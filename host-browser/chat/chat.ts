@@ -219,7 +219,7 @@ class Page {
     const open = this.#open;
     const [loads, runs] = [this.#loading !== undefined, this.#run !== undefined];
     const talks = part("messages", HTMLElement).childElementCount > 0;
-    part("model-name", HTMLElement).textContent = open?.choice.name ?? (loads ? "loading" : "none yet");
+    part("model-name", HTMLElement).textContent = open?.choice.name ?? (loads ? "loading" : "choose one");
     part("open-models", HTMLButtonElement).dataset.state = open === undefined ? (loads ? "loading" : "none") : "ready";
     part("loading", HTMLElement).hidden = !loads;
     part("empty", HTMLElement).hidden = talks;

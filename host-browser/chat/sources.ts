@@ -80,7 +80,8 @@ function here(name: string, source: ModelSource): Choice {
 /** A target of a gateway. */
 export function ofGateway(target: string, baseUrl: string, token: string): Choice {
   const authentication = token === "" ? undefined : ({ type: "bearer", value: token } as const);
-  const place = `on ${new URL(baseUrl).host}`;
+  const url = new URL(baseUrl);
+  const place = url.origin === location.origin ? "on this gateway" : `on ${url.host}`;
   return { name: target, place, here: false, descriptor: { kind: "gateway", target, baseUrl, authentication } };
 }
 

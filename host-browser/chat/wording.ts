@@ -30,6 +30,12 @@ const PHASES: Readonly<Record<LoadProgress["phase"], string>> = {
   load: "Starting",
 };
 
+/** What helps against a model's fault. */
+const MODEL: Readonly<Record<string, string>> = {
+  "not-found": "Check the address.",
+  "out-of-memory": "Try a smaller model, or close other tabs.",
+};
+
 /** How far a model is. */
 export function progressText(name: string, progress: LoadProgress | undefined): string {
   if (progress === undefined) {
@@ -96,7 +102,7 @@ export function trouble(error: unknown): Trouble {
     case "threads-unavailable":
       return { what, todo: "Serve the page with the headers that isolate it, as the gateway does." };
     case "model":
-      return { what, todo: error.details.fault === "out-of-memory" ? "Try a smaller model, or close other tabs." : "Try another file." };
+      return { what, todo: MODEL[error.details.fault ?? ""] ?? "Try another file." };
     case "prompt-too-long":
       return { what, todo: "Begin a new chat, or shorten the question." };
     case "overloaded":
