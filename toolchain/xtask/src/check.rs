@@ -17,7 +17,7 @@ use crate::build;
 use crate::process;
 use crate::repository::Repository;
 use crate::setup::wasm::{TARGET, Toolchain};
-use crate::setup::{self, Thing};
+use crate::setup::{self, Thing, node};
 
 /// What to check.
 #[derive(Args)]
@@ -43,10 +43,13 @@ enum Check {
     Clippy,
     /// rustdoc, with warnings as errors.
     Docs,
+    /// The types of the browser's package, its page, tests and measurements.
+    Typescript,
 }
 
 impl Check {
-    const ALL: [Self; 7] = [Self::Format, Self::Tree, Self::Imports, Self::Wit, Self::Deny, Self::Clippy, Self::Docs];
+    const ALL: [Self; 8] =
+        [Self::Format, Self::Tree, Self::Imports, Self::Wit, Self::Deny, Self::Clippy, Self::Docs, Self::Typescript];
 
     fn run(self, repository: &Repository) -> Result<()> {
         match self {
@@ -57,6 +60,7 @@ impl Check {
             Self::Deny => deny::check(repository),
             Self::Clippy => clippy(repository),
             Self::Docs => docs(repository),
+            Self::Typescript => typescript(repository),
         }
     }
 }
@@ -146,4 +150,11 @@ fn docs(repository: &Repository) -> Result<()> {
     let mut cargo = repository.cargo(repository.root());
     cargo.args(["doc", "--release", "--no-deps", "--workspace", "--lib"]).env("RUSTDOCFLAGS", "-D warnings");
     process::run(&mut cargo)
+}
+
+/// Against the types that jco makes of the components.
+fn typescript(repository: &Repository) -> Result<()> {
+    build::components(repository)?;
+    build::browser::packages(repository)?;
+    process::run(node::npm(&repository.browser())?.args(["run", "--silent", "check"]))
 }

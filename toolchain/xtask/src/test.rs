@@ -1,4 +1,6 @@
 //! `cargo x test`: builds what the tests run, runs them, and adds the results up.
+//!
+//! Rust's tests come from cargo, the browser's from Node.js; one line sums them all.
 
 mod summary;
 
@@ -11,13 +13,16 @@ use clap::Args;
 use crate::build;
 use crate::process;
 use crate::repository::Repository;
-use crate::setup::python;
+use crate::setup::{self, Thing, chromium, node, python};
 use summary::Summary;
+
+/// The word that means the tests of the browser's package.
+const BROWSER: &str = "browser";
 
 /// Which tests to run.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Only tests whose name contains one of these.
+    /// Only tests whose name contains one of these. A first word `browser` means the browser's package alone.
     filters: Vec<String>,
     /// Rewrites the expected files with what the tests got.
     #[arg(long)]
@@ -32,25 +37,33 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When something does not build, when a test fails, or when the filters leave no test.
 pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<()> {
-    build::components(repository)?;
-    build::programs(repository)?;
-    build::third_parties(repository)?;
-    build::native(repository, &["--bins"])?;
+    let (browser_alone, filters) = match arguments.filters.as_slice() {
+        [first, filters @ ..] if first == BROWSER => (true, filters),
+        filters => (false, filters),
+    };
+    build(repository, browser_alone)?;
 
     let mut summary = Summary::default();
     let mut failed = Vec::new();
     // A test program takes one filter, so more of them are more runs.
-    let filters: Vec<_> = match arguments.filters.as_slice() {
+    let filters: Vec<_> = match filters {
         [] => vec![None],
         filters => filters.iter().map(Some).collect(),
     };
     for filter in filters {
-        for (name, mut cargo) in suites(repository) {
-            cargo.arg("--").args(filter).args(&arguments.rest);
-            if arguments.bless {
-                cargo.env("SIPP_BLESS", "1");
+        let mut suites = Vec::new();
+        if !browser_alone {
+            for (name, mut cargo) in suites_of_cargo(repository) {
+                cargo.arg("--").args(filter).args(&arguments.rest);
+                suites.push((name, cargo));
             }
-            if !stream(&mut cargo, &mut summary)? {
+        }
+        suites.push(("the browser's package", browser(repository, filter)?));
+        for (name, mut command) in suites {
+            if arguments.bless {
+                command.env("SIPP_BLESS", "1");
+            }
+            if !stream(&mut command, &mut summary)? {
                 failed.push(name);
             }
         }
@@ -61,8 +74,29 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<()> 
     Ok(())
 }
 
-/// The test commands, the longest output last. Each goes on after a failure, so that one run shows all of them.
-fn suites(repository: &Repository) -> [(&'static str, Command); 3] {
+/// Builds everything that the tests run.
+fn build(repository: &Repository, browser_alone: bool) -> Result<()> {
+    build::components(repository)?;
+    if !browser_alone {
+        build::programs(repository)?;
+        build::third_parties(repository)?;
+    }
+    build::native(repository, &["--bins"])?;
+    build::browser::build(repository)
+}
+
+/// The tests of the browser's package, in Node.js and in Chromium, against the gateway that was built.
+fn browser(repository: &Repository, filter: Option<&String>) -> Result<Command> {
+    setup::ensure(repository, &[Thing::Chromium])?;
+    let mut npm = node::npm(&repository.browser())?;
+    npm.args(["run", "--silent", "test"]).env("SIPP_GATEWAY", repository.program("sipp-gateway"));
+    npm.envs(chromium::program().map(|chromium| ("SIPP_CHROMIUM", chromium)));
+    npm.envs(filter.map(|filter| ("SIPP_TEST_FILTER", filter)));
+    Ok(npm)
+}
+
+/// The tests in Rust, the longest output last. Each goes on after a failure, so that one run shows all of them.
+fn suites_of_cargo(repository: &Repository) -> [(&'static str, Command); 3] {
     // In the profile of `cargo x` itself, whose dependencies are compiled already.
     let mut xtask = repository.cargo(repository.root());
     xtask.args(["test", "--package", "xtask", "--no-fail-fast"]);
@@ -79,10 +113,10 @@ fn suites(repository: &Repository) -> [(&'static str, Command); 3] {
 }
 
 /// Runs tests, shows their output as it comes and counts them. Returns whether they succeeded.
-fn stream(cargo: &mut Command, summary: &mut Summary) -> Result<bool> {
-    let text = process::text(cargo);
+fn stream(command: &mut Command, summary: &mut Summary) -> Result<bool> {
+    let text = process::text(command);
     eprintln!("$ {text}");
-    let mut child = cargo.stdout(Stdio::piped()).spawn().with_context(|| format!("`{text}` cannot be started"))?;
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("`{text}` cannot be started"))?;
     let Some(output) = child.stdout.take() else { bail!("`{text}` has no output") };
     let mut output = BufReader::new(output);
     let mut line = Vec::new();
