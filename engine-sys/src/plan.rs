@@ -84,9 +84,9 @@ impl Plan {
             ubatch,
             threads,
             threads_batch,
-            flash_attention: config.flash_attention.unwrap_or(FlashAttention::Auto),
-            cache_type_k: config.cache_type_k.unwrap_or(CacheType::F16),
-            cache_type_v: config.cache_type_v.unwrap_or(CacheType::F16),
+            flash_attention: flash_attention(config),
+            cache_type_k: config.cache_type_k.unwrap_or(DEFAULT_CACHE),
+            cache_type_v: config.cache_type_v.unwrap_or(DEFAULT_CACHE),
             warmup: config.warmup.unwrap_or(true),
         };
         plan.check_cache()?;
@@ -234,6 +234,20 @@ fn cache_number(cache: CacheType) -> sys::ggml_type {
         CacheType::Iq4Nl => sys::GGML_TYPE_IQ4_NL,
         CacheType::Q5_0 => sys::GGML_TYPE_Q5_0,
         CacheType::Q5_1 => sys::GGML_TYPE_Q5_1,
+    }
+}
+
+/// How the KV cache stores numbers where nobody says. WebAssembly has no instruction for 16-bit floats, and a cache of
+/// 32-bit ones makes decoding in a browser 2 to 3 times faster.
+const DEFAULT_CACHE: CacheType = if cfg!(target_os = "emscripten") { CacheType::F32 } else { CacheType::F16 };
+
+/// Left to itself, llama.cpp takes flash attention wherever it works. In WebAssembly it works and is slow, so there it is
+/// used only where a quantized cache needs it.
+fn flash_attention(config: &ContextConfig) -> FlashAttention {
+    let plain = matches!(config.cache_type_v, None | Some(CacheType::F32 | CacheType::F16));
+    match config.flash_attention {
+        None | Some(FlashAttention::Auto) if cfg!(target_os = "emscripten") && plain => FlashAttention::Disabled,
+        chosen => chosen.unwrap_or(FlashAttention::Auto),
     }
 }
 
