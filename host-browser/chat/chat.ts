@@ -9,7 +9,7 @@ import { type AnswerView, Conversation } from "./conversation.ts";
 import { Models } from "./models.ts";
 import { button, part, piece } from "./parts.ts";
 import { Settings } from "./settings.ts";
-import { about, type Choice } from "./sources.ts";
+import { about, type Choice, THREADS } from "./sources.ts";
 import { figures, progressText, size, trouble } from "./wording.ts";
 
 /** Questions to begin with. */
@@ -23,7 +23,7 @@ class Page {
   readonly #settings = new Settings();
   readonly #models = new Models({
     client: this.#client,
-    choose: (choice) => void this.#load(choice),
+    choose: (choice) => this.#use(choice),
     fail: (error) => this.#trouble(error),
     say: (text) => this.#say(text),
   });
@@ -41,6 +41,8 @@ class Page {
   #messages: Message[] = [];
   #open: { choice: Choice; endpoint: EndpointRef } | undefined;
   #loading: AbortController | undefined;
+  /** Settles with the last load, however it ended. */
+  #settled: Promise<void> = Promise.resolve();
   #run: TextRun | undefined;
 
   constructor() {
@@ -87,19 +89,27 @@ class Page {
     const ways = here.slice(0, 2).map((choice) => {
       const bytes = choice.bytes === undefined ? "" : `${size(choice.bytes)}, `;
       const detail = this.#models.has(choice.name) ? "stored, in this browser" : `${bytes}runs in this browser`;
-      return way(choice.name, detail, () => void this.#load(choice));
+      return way(choice.name, detail, () => this.#use(choice));
     });
-    ways.push(...there.slice(0, 1).map((choice) => way(choice.name, choice.place, () => void this.#load(choice))));
+    ways.push(...there.slice(0, 1).map((choice) => way(choice.name, choice.place, () => this.#use(choice))));
     ways.push(way("Another model", "a file, an address or a gateway", () => this.#models.open()));
     part("ways", HTMLElement).replaceChildren(...ways);
   }
 
-  async #load(choice: Choice): Promise<void> {
+  #use(choice: Choice): void {
     this.#loading?.abort();
     this.#run?.cancel();
     this.#calm();
     const loading = new AbortController();
     this.#loading = loading;
+    // One after the other: a load that was given up must not take the place of the one that followed.
+    this.#settled = this.#settled.then(() => this.#load(choice, loading));
+  }
+
+  async #load(choice: Choice, loading: AbortController): Promise<void> {
+    if (this.#loading !== loading) {
+      return;
+    }
     const bar = part("load-bar", HTMLProgressElement);
     const text = part("load-text", HTMLElement);
     const show = (progress?: LoadProgress): void => {
@@ -232,7 +242,9 @@ class Page {
     this.#note.textContent =
       open === undefined
         ? "Enter sends, Shift and Enter begin a new line."
-        : `${open.choice.name}, ${open.choice.place}${open.choice.here ? ". Nothing leaves it." : "."}`;
+        : open.choice.here
+          ? `Runs in this browser, ${THREADS === 1 ? "on one thread" : `on up to ${THREADS} threads`}. Nothing leaves it.`
+          : `Runs ${open.choice.place}.`;
     this.#clear.disabled = !talks;
     this.#send.textContent = runs ? "Stop" : "Send";
     this.#send.classList.toggle("stop", runs);

@@ -2,7 +2,7 @@
  * The dialog in which somebody chooses who answers, and sees what is stored.
  */
 
-import type { InstalledModel, SippClient } from "../src/index.ts";
+import { type InstalledModel, type SippClient, SippError } from "../src/index.ts";
 import { button, part, piece } from "./parts.ts";
 import { type About, backend, type Choice, ofAddress, offered, ofFiles, ofGateway, ofStored, targets } from "./sources.ts";
 import { size, trouble } from "./wording.ts";
@@ -25,7 +25,8 @@ export class Models {
   readonly #base = part("base", HTMLInputElement);
   readonly #token = part("token", HTMLInputElement);
   readonly #hint = part("gateway-hint", HTMLElement);
-  #about: About | undefined;
+  /** Models that the gateway behind the page has for browsers. */
+  #offers: readonly Choice[] = [];
   #stored: readonly InstalledModel[] = [];
 
   constructor(around: Surroundings) {
@@ -54,19 +55,16 @@ export class Models {
   /** Shows the dialog. */
   open(): void {
     this.#dialog.showModal();
+    this.#dialog.scrollTop = 0;
     void this.refresh();
   }
 
   /** Learns of the gateway behind the page, and returns what the page can offer before anybody opened the dialog. */
   async learn(gateway: About | undefined): Promise<{ here: readonly Choice[]; there: readonly Choice[] }> {
-    this.#about = gateway;
-    const offers = gateway?.models.map(offered) ?? [];
-    part("offers", HTMLElement).replaceChildren(
-      ...offers.map((offer) => row(offer.name, size(offer.bytes ?? 0), button("Load", "", () => this.#choose(offer)))),
-    );
+    this.#offers = gateway?.models.map(offered) ?? [];
     await this.refresh();
-    const names = new Set(offers.map((offer) => offer.name));
-    const here = [...offers, ...this.#stored.filter((model) => !names.has(model.name)).map(ofStored)];
+    const names = new Set(this.#offers.map((offer) => offer.name));
+    const here = [...this.#offers, ...this.#stored.filter((model) => !names.has(model.name)).map(ofStored)];
     if (gateway === undefined) {
       return { here, there: [] };
     }
@@ -101,7 +99,9 @@ export class Models {
         say(`${model.name} is deleted`);
       } catch (error) {
         const { what, todo } = trouble(error);
-        this.#hintAt(list, `${what} ${todo}`);
+        // The library knows it by its id, which nobody sees here.
+        const used = error instanceof SippError && error.kind === "invalid-request";
+        this.#hintAt(list, used ? `${model.name} is in use, here or in another tab. Choose another model first.` : `${what} ${todo}`);
         return;
       }
       await this.refresh();
@@ -118,6 +118,14 @@ export class Models {
       }),
     );
     part("stored-part", HTMLElement).hidden = this.#stored.length === 0;
+    const offers = this.#offers.filter((offer) => !this.has(offer.name));
+    part("offers", HTMLElement).replaceChildren(
+      ...offers.map((offer) => {
+        const load = button("Load", "", () => this.#choose(offer));
+        load.setAttribute("aria-label", `Load ${offer.name}`);
+        return row(offer.name, `${size(offer.bytes ?? 0)}, of this gateway`, load);
+      }),
+    );
   }
 
   /** Whether a file of this name is stored. */
@@ -126,6 +134,7 @@ export class Models {
   }
 
   #hintAt(list: HTMLElement, text: string): void {
+    list.querySelector(".hint")?.remove();
     list.append(piece("li", "hint", text));
     this.#around.say(text);
   }
@@ -160,5 +169,5 @@ export class Models {
 }
 
 function row(name: string, detail: string, ...buttons: HTMLButtonElement[]): HTMLElement {
-  return piece("li", "", piece("span", "name", name), piece("span", "detail", detail), ...buttons);
+  return piece("li", "", piece("span", "what", piece("span", "name", name), piece("small", "", detail)), ...buttons);
 }

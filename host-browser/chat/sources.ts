@@ -74,7 +74,7 @@ export function ofStored(model: InstalledModel): Choice {
 }
 
 function here(name: string, source: ModelSource): Choice {
-  return { name, place: `in this browser, ${THREADS === 1 ? "one thread" : `up to ${THREADS} threads`}`, here: true, descriptor: { kind: "local", source } };
+  return { name, place: "in this browser", here: true, descriptor: { kind: "local", source } };
 }
 
 /** A target of a gateway. */

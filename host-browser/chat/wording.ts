@@ -56,11 +56,12 @@ export function figures(response: TextResponse, firstMs: number | undefined, tot
     // The first token belongs to the prompt's time.
     const seconds = response.stats === undefined ? (totalMs - (firstMs ?? totalMs)) / 1000 : response.stats.decodeTime / 1000;
     if (tokens > 1 && seconds > 0) {
-      shown.push(`${((tokens - 1) / seconds).toPrecision(3).replace(/e\+\d+$/, "")} tokens per second`);
+      const speed = (tokens - 1) / seconds;
+      shown.push(`${speed < 100 ? speed.toFixed(1) : Math.round(speed)} tokens per second`);
     }
   }
   if (firstMs !== undefined) {
-    shown.push(`first after ${(firstMs / 1000).toFixed(2)} s`);
+    shown.push(`first token after ${(firstMs / 1000).toFixed(2)} s`);
   }
   if (response.finishReason === "cancelled") {
     shown.push("stopped");
@@ -129,8 +130,8 @@ function upstreamTrouble(what: string, status: number | undefined, fault: string
   return { what, todo: fault === "rate-limited" || fault === "overloaded" || fault === "timeout" ? "Wait a moment and ask again." : "Try again, or choose another target." };
 }
 
-/** The library's messages begin small and end without a stop. */
+/** The library's messages begin small and end without a stop; an address or a name keeps its letters. */
 function sentence(message: string): string {
-  const text = message.charAt(0).toUpperCase() + message.slice(1);
+  const text = /^[a-z]+[ ,;:]/.test(message) ? message.charAt(0).toUpperCase() + message.slice(1) : message;
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
