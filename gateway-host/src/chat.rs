@@ -49,7 +49,7 @@ type Models = Arc<BTreeMap<String, ServeFile>>;
 /// A model that the page may load.
 #[derive(Debug, Serialize)]
 struct Offer {
-    /// Its file, beside this list.
+    /// Its file, in the folder `models`.
     file: String,
     /// Size of the file.
     bytes: u64,
@@ -65,13 +65,14 @@ pub fn router(chat: &ChatTable, folder: &Path) -> Router {
         models.insert(file.clone(), ServeFile::new(&path));
         offers.push(Offer { file, bytes: metadata.len() });
     }
-    let list = Json(json!({ "models": offers }));
     let path = chat.path.as_str();
+    // How the page finds the routes of requests, wherever a proxy put both.
+    let about = Json(json!({ "base": "../".repeat(path.matches('/').count()), "models": offers }));
     // Relative, because a proxy in front may have taken a part of the path away.
     let page = format!("{}/", path.rsplit('/').next().unwrap_or_default());
     Router::new()
         .route(path, get(|| async { (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, page)]) }))
-        .route(&format!("{path}/models/index.json"), get(|| async { list }))
+        .route(&format!("{path}/gateway.json"), get(|| async { about }))
         .route(&format!("{path}/models/{{file}}"), get(model))
         .with_state(Arc::new(models))
         .nest_service(&format!("{path}/"), ServeDir::new(folder.join(&chat.assets)))

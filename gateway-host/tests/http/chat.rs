@@ -35,7 +35,7 @@ async fn files_come_with_their_types_and_isolate_the_page() {
         ("/chat/engine/engine.mjs", "application/javascript"),
         ("/chat/engine/engine.wasm", "application/wasm"),
         ("/chat/models/demo.gguf", "application/octet-stream"),
-        ("/chat/models/index.json", "application/json"),
+        ("/chat/gateway.json", "application/json"),
     ] {
         let response = get(&program, route).await;
         assert_eq!((response.status().as_u16(), header(&response, "content-type")), (200, kind), "{route}");
@@ -64,7 +64,7 @@ async fn what_is_no_file_is_refused_as_everywhere() {
         assert_eq!(response.json::<Value>().await.unwrap()["error"]["code"], "not_found");
     }
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS] {
-        for route in ["/chat", "/chat/", "/chat/chat.js", "/chat/models/demo.gguf", "/chat/models/index.json"] {
+        for route in ["/chat", "/chat/", "/chat/chat.js", "/chat/models/demo.gguf", "/chat/gateway.json"] {
             let response = client.request(method.clone(), program.url(route)).send().await.unwrap();
             assert_eq!((response.status().as_u16(), header(&response, "allow")), (405, "GET,HEAD"), "{method} {route}");
             assert_eq!(response.json::<Value>().await.unwrap()["error"]["code"], "method_not_allowed");
@@ -86,11 +86,11 @@ async fn what_is_no_file_is_refused_as_everywhere() {
 async fn a_model_comes_in_parts_that_belong_together() {
     let program = program();
     let client = Client::new();
-    let list: Value = get(&program, "/chat/models/index.json").await.json().await.unwrap();
+    let list: Value = get(&program, "/chat/gateway.json").await.json().await.unwrap();
     let whole = get(&program, "/chat/models/demo.gguf").await;
     let tag = whole.headers()[ETAG].clone();
     let whole = whole.bytes().await.unwrap();
-    assert_eq!(list, json!({"models": [{"file": "demo.gguf", "bytes": whole.len()}]}));
+    assert_eq!(list, json!({"base": "../", "models": [{"file": "demo.gguf", "bytes": whole.len()}]}));
 
     let part = |range: &str| client.get(program.url("/chat/models/demo.gguf")).header(RANGE, range);
     let response = part("bytes=4-9").send().await.unwrap();
@@ -113,7 +113,7 @@ async fn a_model_comes_in_parts_that_belong_together() {
 #[tokio::test]
 async fn without_its_table_there_is_no_page() {
     let program = Program::start(&format!("{TARGETS}{VECTORS}"));
-    for route in ["/chat", "/chat/", "/chat/models/index.json"] {
+    for route in ["/chat", "/chat/", "/chat/gateway.json"] {
         assert_eq!(get(&program, route).await.status(), 404, "{route}");
     }
     let list: Value = get(&program, "/v1/models").await.json().await.unwrap();
