@@ -124,12 +124,12 @@ class Page {
       }
     };
     show();
+    const before = this.#open;
+    this.#open = undefined;
     this.#update();
     this.#say(`Loading ${choice.name}`);
     try {
       // Two models at once may be more memory than a phone has.
-      const before = this.#open;
-      this.#open = undefined;
       if (before !== undefined) {
         await this.#client.remove(before.endpoint);
       }
@@ -243,7 +243,7 @@ class Page {
       open === undefined
         ? "Enter sends, Shift and Enter begin a new line."
         : open.choice.here
-          ? `Runs in this browser, ${THREADS === 1 ? "on one thread" : `on up to ${THREADS} threads`}. Nothing leaves it.`
+          ? `In this browser, ${THREADS === 1 ? "one thread" : `up to ${THREADS} threads`}. Nothing leaves it.`
           : `Runs ${open.choice.place}.`;
     this.#clear.disabled = !talks;
     this.#send.textContent = runs ? "Stop" : "Send";

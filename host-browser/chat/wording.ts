@@ -132,6 +132,6 @@ function upstreamTrouble(what: string, status: number | undefined, fault: string
 
 /** The library's messages begin small and end without a stop; an address or a name keeps its letters. */
 function sentence(message: string): string {
-  const text = /^[a-z]+[ ,;:]/.test(message) ? message.charAt(0).toUpperCase() + message.slice(1) : message;
+  const text = /^[a-z]+[ ,;]/.test(message) ? message.charAt(0).toUpperCase() + message.slice(1) : message;
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }
