@@ -29,13 +29,19 @@ export interface StorageFigures {
   readonly available: number;
 }
 
+/** Hashes as hexadecimal digits; what was found is empty where the length was wrong. */
+export interface HashFigures {
+  readonly expected: string;
+  readonly actual: string;
+}
+
 /** What an error may tell besides its kind and its message. */
 export interface SippErrorDetails {
   /** The endpoint's id, of `endpoint-not-found`, and of `unsupported` where one was named. */
   readonly endpoint?: string | undefined;
   /** The operation, of errors that are about one. */
   readonly operation?: types.Operation | undefined;
-  /** What is missing, of `unsupported`. */
+  /** What is missing, of `unsupported`; in one word why, of what concerns the store. */
   readonly reason?: string | undefined;
   /** What is wrong with a model, of `model`. */
   readonly fault?: types.ModelFault | types.UpstreamFault | undefined;
@@ -49,6 +55,8 @@ export interface SippErrorDetails {
   readonly status?: number | undefined;
   /** Figures, of `storage-quota-exceeded`. */
   readonly storage?: StorageFigures | undefined;
+  /** Hashes, of `hash-mismatch` and `storage-corrupt`. */
+  readonly hash?: HashFigures | undefined;
   /** What it comes from. */
   readonly cause?: unknown;
 }

@@ -13,7 +13,8 @@ import { type BrowserContext, chromium } from "playwright-core";
 /** The package's folder. */
 export const PACKAGE = join(dirname(fileURLToPath(import.meta.url)), "..");
 
-const FLAGS = [
+/** What every Chromium of the tests is started with. */
+export const FLAGS = [
   "--headless=new",
   "--no-sandbox",
   "--disable-quic",

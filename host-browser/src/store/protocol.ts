@@ -8,10 +8,10 @@ export type SourceFile = { readonly sha256?: string | undefined } & ({ readonly 
 
 /** What is asked for. */
 export type Ask =
-  | { readonly id: number; readonly verb: "obtain"; readonly files: readonly SourceFile[] }
+  | { readonly id: number; readonly verb: "obtain"; readonly files: readonly SourceFile[]; readonly projectors: number }
   | { readonly id: number; readonly verb: "find" | "remove" | "touch" | "verify"; readonly model: string }
   | { readonly id: number; readonly verb: "evict"; readonly bytes: number }
-  | { readonly id: number; readonly verb: "list" }
+  | { readonly id: number; readonly verb: "list" | "partial" }
   | { readonly id: number; readonly verb: "abort" };
 
 /** What is answered, after any number of reports of progress. */

@@ -4,17 +4,14 @@
 
 import { SippError } from "../error.ts";
 import { fromWorker, type Messages } from "../platform.ts";
-import type { Ask, Reply, SourceFile } from "./protocol.ts";
-import { type InstalledModel, lockOf } from "./registry.ts";
-import type { LoadProgress, ModelFiles, ModelSource } from "./source.ts";
+import type { Obtained } from "./obtain.ts";
+import { root } from "./opfs.ts";
+import type { Ask, Reply } from "./protocol.ts";
+import { type InstalledModel, lockOf, notInstalled } from "./registry.ts";
+import { listed, type LoadProgress, type ModelSource } from "./source.ts";
 
+export type { Obtained } from "./obtain.ts";
 export type { InstalledFile, InstalledModel } from "./registry.ts";
-
-/** Ids of installed models. */
-const ID = /^model-[0-9a-f]{24}$/;
-
-/** Shards are named so; the first one stands for all. */
-const FIRST_SHARD = /-00001-of-(\d{5})\.gguf$/;
 
 /** How much of this browser's storage is used, in bytes. */
 export interface StorageUsage {
@@ -24,11 +21,23 @@ export interface StorageUsage {
   readonly persisted: boolean;
 }
 
-/** How a model is obtained. */
-export interface ObtainOptions {
-  readonly sha256?: string | readonly string[] | undefined;
+/** A download that broke off and can go on. */
+export interface PartialDownload {
+  readonly source: string;
+  readonly bytes: number | null;
+  readonly loaded: number;
+}
+
+/** What goes with a question. */
+export interface AskOptions {
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** How a model is obtained. */
+export interface ObtainOptions extends AskOptions {
+  /** The hash that each file must have, the projector's last. */
+  readonly sha256?: string | readonly string[] | undefined;
 }
 
 interface Waiting {
@@ -44,6 +53,7 @@ type Question = Ask extends infer One ? (One extends { id: number } ? Omit<One, 
 export class ModelStore {
   readonly #messages: Messages;
   readonly #waiting = new Map<number, Waiting>();
+  #failure: SippError | undefined;
   #last = 0;
 
   private constructor() {
@@ -56,35 +66,44 @@ export class ModelStore {
 
   /** Opens the store. The browser is asked to keep it; whether it does, `usage` tells. */
   static async open(): Promise<ModelStore> {
-    const storage = globalThis.navigator.storage as StorageManager | undefined;
-    if (storage?.getDirectory === undefined) {
-      throw new SippError("storage-unavailable", "this page has no private file system; serve it from https or localhost");
-    }
+    await root();
     // Only pages can ask, and nobody waits for a person's answer.
-    storage.persist?.().catch(() => undefined);
+    (navigator.storage as Partial<StorageManager>).persist?.().catch(() => undefined);
     return new ModelStore();
   }
 
-  /** Installs a model, or finds it installed. */
-  async obtain(source: ModelSource, options: ObtainOptions): Promise<InstalledModel> {
-    const files = typeof source === "object" && "model" in source ? source.model : source;
-    if (typeof files === "string" && ID.test(files)) {
-      const model = (await this.#ask({ verb: "find", model: files })) as InstalledModel | undefined;
+  /** Installs a model, or finds it installed. What breaks off goes on where it was, the next time. */
+  async obtain(source: ModelSource, options: ObtainOptions = {}): Promise<Obtained> {
+    const base = globalThis.document?.baseURI ?? globalThis.location.href;
+    const list = listed(source, options.sha256, base);
+    if ("id" in list) {
+      const model = (await this.#ask({ verb: "find", model: list.id })) as InstalledModel | undefined;
       if (model === undefined) {
-        throw new SippError("model", `there is no installed model \`${files}\``, { fault: "not-found" });
+        throw notInstalled(list.id);
       }
-      return model;
+      return { ...model, how: "installed" };
     }
-    return (await this.#ask({ verb: "obtain", files: listed(files, options.sha256) }, options)) as InstalledModel;
+    return (await this.#ask({ verb: "obtain", ...list }, options)) as Obtained;
   }
 
   /** Notes that a model is used, and keeps it from being deleted. Returns what ends that. */
   async hold(id: string): Promise<() => void> {
-    await this.#ask({ verb: "touch", model: id });
-    return await new Promise((held) => {
-      const using = (): Promise<void> => new Promise((release) => held(release));
-      navigator.locks.request(lockOf(id), { mode: "shared" }, using).catch(() => undefined);
+    const release = await new Promise<() => void>((held, failed) => {
+      const using = (): Promise<void> => new Promise((end) => held(end));
+      navigator.locks.request(lockOf(id), { mode: "shared" }, using).catch(failed);
     });
+    try {
+      await this.#ask({ verb: "touch", model: id });
+      return release;
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  /** Notes that a model is used now. */
+  async touch(id: string): Promise<void> {
+    await this.#ask({ verb: "touch", model: id });
   }
 
   /** The installed models, the one used last first. */
@@ -92,19 +111,24 @@ export class ModelStore {
     return (await this.#ask({ verb: "list" })) as InstalledModel[];
   }
 
+  /** Downloads that broke off, and that nobody works at now. They are kept for a week. */
+  async partial(): Promise<PartialDownload[]> {
+    return (await this.#ask({ verb: "partial" })) as PartialDownload[];
+  }
+
   /** Deletes a model. One that is in use stays, and that is an error. */
   async remove(id: string): Promise<void> {
     await this.#ask({ verb: "remove", model: id });
   }
 
-  /** Deletes models until so many bytes are free. Returns what it deleted. */
+  /** Deletes models, the one used longest ago first, until so many bytes are free. Returns what it deleted. */
   async evict(bytes: number): Promise<InstalledModel[]> {
     return (await this.#ask({ verb: "evict", bytes })) as InstalledModel[];
   }
 
   /** Compares a model's files with what was stored. */
-  async verify(id: string): Promise<void> {
-    await this.#ask({ verb: "verify", model: id });
+  async verify(id: string, options: AskOptions = {}): Promise<void> {
+    await this.#ask({ verb: "verify", model: id }, options);
   }
 
   /** How much is used. */
@@ -113,18 +137,21 @@ export class ModelStore {
     return { used: usage, quota, persisted: (await navigator.storage.persisted?.()) ?? false };
   }
 
-  /** Ends the worker. */
+  /** Ends the worker. What is on its way stays as it was noted last. */
   close(): void {
     this.#messages.terminate();
     this.#fail(new SippError("closed", "the client is closed"));
   }
 
-  async #ask(question: Question, { onProgress, signal }: ObtainOptions = {}): Promise<unknown> {
-    this.#last += 1;
-    const id = this.#last;
+  async #ask(question: Question, { onProgress, signal }: AskOptions = {}): Promise<unknown> {
+    if (this.#failure !== undefined) {
+      throw this.#failure;
+    }
     if (signal?.aborted === true) {
       throw new SippError("aborted", "the load was aborted");
     }
+    this.#last += 1;
+    const id = this.#last;
     const onAbort = (): void => this.#messages.post({ id, verb: "abort" } satisfies Ask);
     signal?.addEventListener("abort", onAbort);
     try {
@@ -150,55 +177,10 @@ export class ModelStore {
   }
 
   #fail(error: SippError): void {
+    this.#failure ??= error;
     for (const waiting of this.#waiting.values()) {
       waiting.reject(error);
     }
     this.#waiting.clear();
   }
-}
-
-/** The files of a source with their hashes, shards in order. */
-function listed(files: ModelFiles, sha256: ObtainOptions["sha256"]): SourceFile[] {
-  const all = Array.isArray(files) ? (files as readonly (string | URL | File)[]) : expanded(files as string | URL | File);
-  const hashes = typeof sha256 === "string" ? [sha256] : (sha256 ?? []);
-  if (all.length === 0) {
-    throw new SippError("invalid-model-source", "there is no file; name at least one");
-  }
-  if (hashes.length > 0 && hashes.length !== all.length) {
-    throw new SippError("invalid-model-source", `there are ${all.length} files and ${hashes.length} hashes; give one for each`);
-  }
-  if (hashes.some((hash) => !/^[0-9a-f]{64}$/i.test(hash))) {
-    throw new SippError("invalid-model-source", "sha256 must be 64 hexadecimal digits");
-  }
-  const kinds = new Set(all.map((one) => one instanceof File));
-  if (kinds.size > 1) {
-    throw new SippError("invalid-model-source", "files and addresses cannot be mixed; give one kind");
-  }
-  return all.map((one, index) => {
-    const hash = hashes[index]?.toLowerCase();
-    return one instanceof File ? { file: one, sha256: hash } : { url: absolute(one), sha256: hash };
-  });
-}
-
-/** All shards of a model whose first one is named. */
-function expanded(file: string | URL | File): readonly (string | URL | File)[] {
-  if (file instanceof File) {
-    return [file];
-  }
-  const url = absolute(file);
-  const match = FIRST_SHARD.exec(new URL(url).pathname);
-  if (match === null) {
-    return [url];
-  }
-  const count = match[1] ?? "00001";
-  return Array.from({ length: Number(count) }, (_, index) => url.replace(`-00001-of-${count}`, `-${String(index + 1).padStart(5, "0")}-of-${count}`));
-}
-
-function absolute(file: string | URL): string {
-  const url = URL.parse(file, globalThis.document?.baseURI ?? globalThis.location.href);
-  if (url === null || !["http:", "https:", "blob:"].includes(url.protocol)) {
-    throw new SippError("invalid-model-source", `${String(file)} is no address of a file; give a URL, a File or an installed model's id`);
-  }
-  url.hash = "";
-  return url.href;
 }
