@@ -235,6 +235,15 @@ describe("the chat page", { timeout: 10 * PATIENCE }, () => {
     await page.locator("#note").filter({ hasText: "Runs on this gateway." }).waitFor();
     assert.equal(await ask("What is 2 plus 2?"), "4");
     assert.match(await figures(), /^1 token/);
+
+    const refusal = { error: { code: "authorization", message: "caller is not allowed to use the target" } };
+    await page.route("**/v1/chat", (route) => route.fulfill({ status: 403, json: refusal }));
+    assert.equal(await ask("What is 5 plus 1?"), "");
+    assert.match(await figures(), /^You may not use this target\. Choose another one under Model\./);
+    await page.unroute("**/v1/chat");
+    await page.getByRole("button", { name: "Ask again" }).click();
+    await page.locator("#messages > .answer:last-child:not(.writing, .failed)").waitFor();
+    assert.equal(await page.locator("#messages > .answer:last-child .body").innerText(), "6");
   });
 
   test("a file of the device is run", async () => {
@@ -330,7 +339,7 @@ describe("the chat page", { timeout: 10 * PATIENCE }, () => {
 
   test("nothing went wrong unseen", () => {
     // Of the failures that this walk made itself.
-    const expected = /Failed to load resource: the server responded with a status of (404|401)/;
+    const expected = /Failed to load resource: the server responded with a status of (401|403|404)/;
     assert.deepEqual(complaints.filter((text) => !expected.test(text)), []);
   });
 });
