@@ -43,17 +43,18 @@ async function components() {
   }
 }
 
-/** Puts `src/clock.ts` in the place of the global timers, and takes the wait out that every call begins with. */
+/** Puts a clock of `src/clock.ts` in the place of the global timers, and takes the wait out that every call begins with. */
 function withClock(name, text) {
   const first = "          this.#tickLoop = null;\n        }, 10);";
-  if (text.split(first).length !== 2) {
+  const begin = "export function instantiate(getCoreModule, imports, instantiateCore = WebAssembly.instantiate) {\n";
+  if (text.split(first).length !== 2 || text.split(begin).length !== 2) {
     throw new Error(`${name}: jco's scheduler is another than the one that src/clock.ts was written for`);
   }
-  const timed = text
+  return text
     .replace(first, first.replace("10", "0"))
+    .replace(begin, `${begin}  const { clearTimeout, setTimeout } = imports["sipp:clock"];\n`)
     // Of a loader that is not used here, and whose scheme bundlers for the web refuse.
     .replaceAll("await import('node:fs/promises')", "undefined");
-  return `import { clearTimeout, setTimeout } from "../../src/clock.ts";\n${timed}`;
 }
 
 /** Bundles the library and its workers. */

@@ -185,9 +185,8 @@ export class SippClient {
   #client(): Promise<ComponentClient> {
     this.#component ??= (async () => {
       const { instantiateClient } = await import("./component.ts");
-      const exported: ClientExports = await instantiateClient({
-        "sipp:host/endpoints": this.#switchboard.imports(),
-      });
+      const imports = { "sipp:host/endpoints": this.#switchboard.imports() };
+      const exported: ClientExports = await instantiateClient(imports, this.#switchboard.clock);
       return new exported.client.Client();
     })();
     return this.#component;

@@ -3,7 +3,9 @@
  *
  * jco drives a component by timers: one step after the other by `setTimeout(0)`, which browsers stretch to 4 ms, and a look
  * every 10 ms while it waits for the host. Here a step comes at once, by a message, and a look comes as soon as a promise
- * of the host settled. The build puts these functions in the place of the globals; it changes nothing else.
+ * of the host settled. The build puts a clock of each instance in the place of the globals; it changes nothing else.
+ *
+ * To stop its clock is to drop an instance: jco itself would go on looking, for good, at what a component left unfinished.
  */
 
 /** How long jco waits between two looks, in milliseconds. */
@@ -15,9 +17,7 @@ interface Timer {
   readonly timer: ReturnType<typeof globalThis.setTimeout>;
 }
 
-const timers = new Map<number, Timer>();
 const steps: (() => void)[] = [];
-let last = 0;
 const post = poster();
 
 /** What makes a task of its own, without a delay. */
@@ -41,44 +41,66 @@ function step(run: () => void): void {
   post();
 }
 
-/** As the global of this name; a timer of no delay cannot be cleared, and jco clears none. */
-export function setTimeout(run: () => void, delay = 0): number {
-  last += 1;
-  const id = last;
-  if (delay === 0) {
-    step(run);
-  } else {
-    const timer = globalThis.setTimeout(() => {
-      timers.delete(id);
-      run();
-    }, delay);
-    timers.set(id, { run, delay, timer });
+/** The timers of one instance. */
+export class Clock {
+  readonly #timers = new Map<number, Timer>();
+  #last = 0;
+  #stopped = false;
+
+  /** As the global of this name; a timer of no delay cannot be cleared, and jco clears none. */
+  readonly setTimeout = (run: () => void, delay = 0): number => {
+    this.#last += 1;
+    const id = this.#last;
+    if (delay === 0) {
+      this.#step(run);
+    } else if (!this.#stopped) {
+      const timer = globalThis.setTimeout(() => {
+        this.#timers.delete(id);
+        run();
+      }, delay);
+      this.#timers.set(id, { run, delay, timer });
+    }
+    return id;
+  };
+
+  /** As the global of this name. */
+  readonly clearTimeout = (id: number): void => {
+    globalThis.clearTimeout(this.#timers.get(id)?.timer);
+    this.#timers.delete(id);
+  };
+
+  /** A promise of the host, after which the instance looks at once whether it can go on. */
+  async waking<T>(promise: Promise<T>): Promise<T> {
+    try {
+      return await promise;
+    } finally {
+      // As a step of its own, so that those who wait for the promise heard of it.
+      this.#step(() => this.#look());
+    }
   }
-  return id;
-}
 
-/** As the global of this name. */
-export function clearTimeout(id: number): void {
-  globalThis.clearTimeout(timers.get(id)?.timer);
-  timers.delete(id);
-}
-
-/** A promise of the host, after which every component looks at once whether it can go on. */
-export async function waking<T>(promise: Promise<T>): Promise<T> {
-  try {
-    return await promise;
-  } finally {
-    // As a step of its own, so that those who wait for the promise heard of it.
-    step(look);
-  }
-}
-
-function look(): void {
-  for (const [id, { run, delay, timer }] of timers) {
-    if (delay === LOOK) {
+  /** Lets the instance rest for good. */
+  stop(): void {
+    this.#stopped = true;
+    for (const { timer } of this.#timers.values()) {
       globalThis.clearTimeout(timer);
-      timers.delete(id);
-      step(run);
+    }
+    this.#timers.clear();
+  }
+
+  #step(run: () => void): void {
+    if (!this.#stopped) {
+      step(() => this.#stopped || run());
+    }
+  }
+
+  #look(): void {
+    for (const [id, { run, delay, timer }] of this.#timers) {
+      if (delay === LOOK) {
+        globalThis.clearTimeout(timer);
+        this.#timers.delete(id);
+        this.#step(run);
+      }
     }
   }
 }

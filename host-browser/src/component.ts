@@ -6,6 +6,7 @@
 
 import type * as clientComponent from "../generated/client/client.js";
 import type * as adapterComponent from "../generated/openai/openai.js";
+import type { Clock } from "./clock.ts";
 import { SippError } from "./error.ts";
 import { compile } from "./platform.ts";
 
@@ -47,18 +48,18 @@ const CORES: Readonly<Record<string, () => URL>> = {
 
 const compiled = new Map<string, Promise<WebAssembly.Module>>();
 
-/** Instantiates the client component. */
-export async function instantiateClient(imports: ClientImports): Promise<ClientExports> {
+/** Instantiates the client component, which `clock` drives. */
+export async function instantiateClient(imports: ClientImports, clock: Clock): Promise<ClientExports> {
   needJspi();
   const { instantiate } = await import("../generated/client/client.js");
-  return await instantiate(core, imports as never);
+  return await instantiate(core, { ...imports, "sipp:clock": clock } as never);
 }
 
-/** Instantiates an adapter. */
-export async function instantiateAdapter(name: AdapterName, imports: AdapterImports): Promise<AdapterExports> {
+/** Instantiates an adapter, which `clock` drives: it is dropped when that stops. */
+export async function instantiateAdapter(name: AdapterName, imports: AdapterImports, clock: Clock): Promise<AdapterExports> {
   needJspi();
   const { instantiate } = await ADAPTERS[name]();
-  return await instantiate(core, imports as never);
+  return await instantiate(core, { ...imports, "sipp:clock": clock } as never);
 }
 
 const ADAPTERS = {

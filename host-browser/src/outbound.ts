@@ -6,7 +6,7 @@
  */
 
 import type * as http from "../generated/openai/interfaces/wasi-http-types.js";
-import { waking } from "./clock.ts";
+import { Clock } from "./clock.ts";
 import type { AdapterImports } from "./component.ts";
 import { asSippError, SippError } from "./error.ts";
 import { node } from "./platform.ts";
@@ -14,6 +14,10 @@ import type { Vault } from "./secret.ts";
 
 /** Largest body of a request, in bytes: a conversation with many images. */
 const LARGEST_REQUEST = 128 << 20;
+
+/** Most of a response that is read after its adapter had enough, in bytes, and how long that may take, in milliseconds. */
+const REST = 16 << 10;
+const REST_TIME = 500;
 
 /** Bytes that are read from an adapter at once. */
 const PIECE = 1 << 18;
@@ -45,6 +49,8 @@ export interface Route {
 
 /** One attempt's way out. */
 export class Outbound {
+  /** Drives the adapter of the attempt. */
+  readonly clock = new Clock();
   /** Whether it failed before there was a response, in a way that can pass. */
   mayPass = false;
   readonly #route: Route;
@@ -53,6 +59,8 @@ export class Outbound {
   readonly #secrets: string[] = [];
   #refusal: SippError | undefined;
   #explanation: string | undefined;
+  /** Lets what is left of a response go. */
+  #release: () => void = () => undefined;
 
   constructor(route: Route, whole: boolean, signal: AbortSignal) {
     this.#route = route;
@@ -64,9 +72,15 @@ export class Outbound {
   imports(): Pick<AdapterImports, "wasi:http/client" | "wasi:http/types"> {
     // The generated types are of the classes that jco would bring itself, whose privates no other class has.
     return {
-      "wasi:http/client": { send: (request: Request) => waking(this.#send(request)) },
+      "wasi:http/client": { send: (request: Request) => this.clock.waking(this.#send(request)) },
       "wasi:http/types": { Fields, Request, RequestOptions, Response },
     } as unknown as Pick<AdapterImports, "wasi:http/client" | "wasi:http/types">;
+  }
+
+  /** Drops the adapter, and lets its connection go: nobody wants more of the attempt. */
+  end(): void {
+    this.clock.stop();
+    this.#release();
   }
 
   /** An adapter's error as it may be shown: the host's own reason where it refused, and no secret in any text. */
@@ -104,7 +118,7 @@ export class Outbound {
         throw code("HTTP-protocol-error");
       }
       keep = this.#whole;
-      return new Response(response, this.#body(response, timeout, keep ? timer : undefined));
+      return new Response(response, this.#body(response, timeout, keep ? timer : undefined), this.clock);
     } catch (thrown) {
       throw this.#failed(thrown, timeout.signal);
     } finally {
@@ -168,30 +182,34 @@ export class Outbound {
   #body(response: globalThis.Response, timeout: AbortController, timer: ReturnType<typeof setTimeout> | undefined): Pieces {
     const { idle } = this.#route;
     const outbound = this;
-    return async function* (done) {
-      const reader = response.body?.getReader();
-      let ended = false;
-      try {
-        for (;;) {
-          const waiting = setTimeout(() => timeout.abort(), idle);
-          const piece = await waking(reader?.read() ?? Promise.resolve({ done: true, value: undefined } as const)).finally(() => clearTimeout(waiting));
-          if (piece.done) {
-            break;
-          }
-          yield piece.value;
-        }
+    const reader = response.body?.getReader();
+    let ended = reader === undefined;
+    this.#release = () => {
+      clearTimeout(timer);
+      if (!ended && reader !== undefined) {
         ended = true;
+        void rest(reader, timeout, this.#signal);
+      }
+    };
+    return async function* (done) {
+      try {
+        while (!ended && reader !== undefined) {
+          const waiting = setTimeout(() => timeout.abort(), idle);
+          const piece = await outbound.clock.waking(reader.read()).finally(() => clearTimeout(waiting));
+          if (piece.done) {
+            ended = true;
+          } else {
+            yield piece.value;
+          }
+        }
         done({ tag: "ok", val: undefined });
       } catch (thrown) {
         ended = true;
         done({ tag: "err", val: outbound.#broken(thrown, timeout.signal) });
       } finally {
-        clearTimeout(timer);
-        if (!ended) {
-          // The adapter wants no more of it.
-          timeout.abort();
-          done({ tag: "ok", val: undefined });
-        }
+        // Also when the adapter wants no more of it.
+        outbound.#release();
+        done({ tag: "ok", val: undefined });
       }
     };
   }
@@ -219,6 +237,28 @@ export class Outbound {
       return code("connection-read-timeout");
     }
     return isCode(thrown) ? thrown : code("connection-terminated");
+  }
+}
+
+/**
+ * An adapter has read what it needs when its provider's protocol says so, which is a little before a response ends. What is
+ * left is read here, so that the connection can serve again.
+ */
+async function rest(reader: ReadableStreamDefaultReader<Uint8Array>, timeout: AbortController, cancelled: AbortSignal): Promise<void> {
+  const timer = setTimeout(() => timeout.abort(), REST_TIME);
+  try {
+    for (let left = REST; left > 0 && !cancelled.aborted; ) {
+      const { done, value } = await reader.read();
+      if (done) {
+        return;
+      }
+      left -= value.length;
+    }
+    timeout.abort();
+  } catch {
+    // Nobody wants it any more.
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -353,10 +393,12 @@ class RequestOptions {}
 class Response {
   readonly #response: globalThis.Response;
   readonly #pieces: Pieces;
+  readonly #clock: Clock;
 
-  constructor(response: globalThis.Response, pieces: Pieces) {
+  constructor(response: globalThis.Response, pieces: Pieces, clock: Clock) {
     this.#response = response;
     this.#pieces = pieces;
+    this.#clock = clock;
   }
 
   getStatusCode(): number {
@@ -374,6 +416,6 @@ class Response {
     const ended = new Promise<Ended>((resolve) => {
       done = resolve;
     });
-    return [response.#pieces(done), waking(ended)];
+    return [response.#pieces(done), response.#clock.waking(ended)];
   }
 }

@@ -9,7 +9,6 @@ import type * as types from "../generated/client/interfaces/sipp-inference-types
 import type { Description } from "../generated/openai/interfaces/sipp-inference-adapter.js";
 import type { Settings } from "../generated/openai/interfaces/sipp-inference-endpoint.js";
 import { Answer } from "./channel.ts";
-import { waking } from "./clock.ts";
 import { type AdapterExports, type AdapterName, instantiateAdapter } from "./component.ts";
 import { asSippError, fromContract, SippError, toContract } from "./error.ts";
 import { Outbound, type Placement, type Route } from "./outbound.ts";
@@ -23,6 +22,9 @@ const RETRIES = 2;
 
 /** How long an adapter has to end a cancelled answer with what it knows, in milliseconds. */
 const GRACE = 250;
+
+/** Largest answer that is carried, in characters. Models end long before; an upstream that writes without end does not. */
+const LARGEST = 64 << 20;
 
 /** What both kinds of descriptor come down to. */
 interface Opening extends Omit<endpoints.GatewayDescriptor, "target" | "routes" | "protocolOptions" | "baseUrl"> {
@@ -40,11 +42,11 @@ export async function openRemote(descriptor: Exclude<endpoints.Descriptor, { tag
   const opening = descriptor.tag === "gateway" ? gateway(descriptor.val) : provider(descriptor.val);
   const unrouted = new AbortController();
   unrouted.abort();
-  const describer = await instantiateAdapter(opening.adapter, {
-    ...new Outbound({} as Route, true, unrouted.signal).imports(),
-    "sipp:inference/endpoint": { get: () => ({ provider: "", model: "", baseUrl: "", options: [] }) },
-  });
+  const outbound = new Outbound({} as Route, true, unrouted.signal);
+  const imports = { ...outbound.imports(), "sipp:inference/endpoint": { get: () => ({ provider: "", model: "", baseUrl: "", options: [] }) } };
+  const describer = await instantiateAdapter(opening.adapter, imports, outbound.clock);
   const description = describer.adapter.describe().find((one) => one.provider === opening.provider);
+  outbound.end();
   if (description === undefined) {
     throw new SippError("invalid-request", `the adapter does not speak to \`${opening.provider}\``);
   }
@@ -119,7 +121,8 @@ class Remote implements Answerer {
   async embed(request: types.EmbedRequest, signal: AbortSignal): Promise<types.Embedding> {
     return await this.#repeated(signal, async (outbound, retries) => {
       const { inference } = await this.#instance(outbound);
-      const embedding = await waking(inference.embed(request));
+      const embedding = await Promise.race([inference.embed(request), aborted(signal)]);
+      outbound.end();
       return { ...embedding, metadata: counted(embedding.metadata, retries) };
     }, true);
   }
@@ -143,12 +146,13 @@ class Remote implements Answerer {
         signal.throwIfAborted();
         return await attempt(outbound, retries, controller);
       } catch (thrown) {
+        outbound.end();
         const error = outbound.judged(thrown);
         const pause = wait(error, retries, outbound.mayPass);
         if (pause === undefined || retries >= this.#retries || signal.aborted) {
           throw error;
         }
-        await new Promise((resolve) => setTimeout(resolve, pause));
+        await pausing(pause, signal);
       } finally {
         signal.removeEventListener("abort", onAbort);
       }
@@ -159,7 +163,7 @@ class Remote implements Answerer {
     return await instantiateAdapter(this.#adapter, {
       ...outbound.imports(),
       "sipp:inference/endpoint": { get: () => this.#settings },
-    });
+    }, outbound.clock);
   }
 
   /** Carries an adapter's answer out of it, to its end. */
@@ -173,10 +177,21 @@ class Remote implements Answerer {
   ): void {
     const cutOff: types.Outcome = { finish: "cancelled", metadata: { requestId, retries } };
     // Whoever cancelled wants an end, whatever becomes of the upstream meanwhile.
-    cancelled.addEventListener("abort", () => setTimeout(() => answer.finish({ tag: "ok", val: cutOff }), GRACE));
+    let grace: ReturnType<typeof setTimeout> | undefined;
+    cancelled.addEventListener("abort", () => {
+      grace = setTimeout(() => {
+        answer.finish({ tag: "ok", val: cutOff });
+        outbound.end();
+      }, GRACE);
+    });
+    let size = 0;
     const follow = async (): Promise<void> => {
-      const { tokens, outcome } = await waking(generating);
+      const { tokens, outcome } = await generating;
       for await (const batch of tokens) {
+        size += length(batch.delta);
+        if (size > LARGEST) {
+          throw new SippError("internal", `the answer is longer than ${LARGEST >> 20} MiB`);
+        }
         answer.push(batch);
       }
       const ended = await outcome;
@@ -188,7 +203,37 @@ class Remote implements Answerer {
     follow().catch((thrown: unknown) => {
       const ending = cancelled.aborted ? ({ tag: "ok", val: cutOff } as const) : ({ tag: "err", val: toContract(outbound.judged(thrown)) } as const);
       answer.finish(ending);
+    }).finally(() => {
+      clearTimeout(grace);
+      outbound.end();
     });
+  }
+}
+
+/** Waits, or is told at once that nobody wants to wait. */
+async function pausing(milliseconds: number, signal: AbortSignal): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const paused = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, milliseconds);
+  });
+  await Promise.race([paused, aborted(signal)]).finally(() => clearTimeout(timer));
+}
+
+/** Fails when the signal says so. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(new SippError("cancelled", "the request was cancelled: the caller cancelled", { cancelled: "caller-cancelled" })));
+  });
+}
+
+function length(delta: types.Delta): number {
+  switch (delta.tag) {
+    case "text":
+      return delta.val.length;
+    case "reasoning":
+      return delta.val.text.length;
+    case "tool-call":
+      return delta.val.arguments.length;
   }
 }
 

@@ -10,7 +10,7 @@
 import type * as endpoints from "../generated/client/interfaces/sipp-host-endpoints.js";
 import type * as types from "../generated/client/interfaces/sipp-inference-types.js";
 import type { Answer } from "./channel.ts";
-import { waking } from "./clock.ts";
+import { Clock } from "./clock.ts";
 import { SippError, toContract } from "./error.ts";
 
 /** What answers behind an endpoint. */
@@ -40,6 +40,8 @@ const NOTHING: types.Outcome = { finish: "stop", metadata: { retries: 0 } };
 
 /** The calls of one client, and what opens its endpoints. */
 export class Switchboard {
+  /** Drives the client component. */
+  readonly clock = new Clock();
   readonly #open: Open;
   readonly #calls = new Map<number, Call>();
   #last = 0;
@@ -73,7 +75,7 @@ export class Switchboard {
       }
 
       static async open(id: string, descriptor: endpoints.Descriptor): Promise<Endpoint> {
-        return new Endpoint(await answered(switchboard.#open(id, descriptor)));
+        return new Endpoint(await switchboard.#answered(switchboard.#open(id, descriptor)));
       }
 
       capabilities(): endpoints.Capabilities {
@@ -111,7 +113,7 @@ export class Switchboard {
 
   async #answer<A>(call: Call, answering: Promise<A>, take: (answer: A) => void): Promise<A> {
     try {
-      const answer = await waking(answering);
+      const answer = await this.clock.waking(answering);
       take(answer);
       return answer;
     } catch (thrown) {
@@ -119,13 +121,13 @@ export class Switchboard {
       throw toContract(thrown);
     }
   }
-}
 
-async function answered<A>(answering: Promise<A>): Promise<A> {
-  try {
-    return await waking(answering);
-  } catch (thrown) {
-    throw toContract(thrown);
+  async #answered<A>(answering: Promise<A>): Promise<A> {
+    try {
+      return await this.clock.waking(answering);
+    } catch (thrown) {
+      throw toContract(thrown);
+    }
   }
 }
 

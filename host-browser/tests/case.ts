@@ -20,6 +20,8 @@ export interface Case {
   readonly standIn: boolean;
   /** Why a browser cannot run it. */
   readonly skip: string | undefined;
+  /** Whether a cassette is replayed for many places where its reply can be cut in two. */
+  readonly cutEverywhere: boolean;
   readonly steps: readonly { readonly [name: string]: Json }[];
   readonly expected: readonly Json[];
 }
@@ -34,15 +36,17 @@ export function cases(): Case[] {
   return names.map(({ name }) => read(join(folder, name), name));
 }
 
-function read(folder: string, name: string): Case {
+/** Reads the folder of a case. */
+export function read(folder: string, name: string): Case {
   const text = (file: string): string => readFileSync(join(folder, file), "utf8");
-  const about = parse(text("case.toml")) as { title: string; host?: string; skip?: Record<string, string> };
+  const about = parse(text("case.toml")) as { title: string; host?: string; cut_everywhere?: boolean; skip?: Record<string, string> };
   const lines = text("expected.jsonl").split("\n").filter((line) => line !== "");
   return {
     name,
     title: about.title,
     standIn: about.host === "stand-in",
     skip: about.skip?.["browser"],
+    cutEverywhere: about.cut_everywhere === true,
     steps: JSON.parse(text("request.json")) as Case["steps"],
     expected: lines.map((line) => JSON.parse(line) as Json),
   };

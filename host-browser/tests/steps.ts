@@ -30,6 +30,10 @@ export interface Stage {
   readonly standIn: boolean;
   /** What stands for a model in messages, and its name. */
   readonly names: readonly (readonly [string, string])[];
+  /** Scheme and authority of a cassette's upstream, which `{upstream}` stands for in a base URL. */
+  readonly upstream?: string;
+  /** The secret of every credential. */
+  readonly secret?: string;
 }
 
 /** Characters that remain of the text of a cancelled answer: how far it came is a matter of luck. */
@@ -167,8 +171,11 @@ class Session {
       const source = standIn || name.trim() === "" ? name : this.#stage.source(name);
       return { ...converted, source } as unknown as Descriptor;
     }
+    const { upstream, secret = "a-secret" } = this.#stage;
+    const baseUrl = rest["base_url"];
+    const address = typeof baseUrl === "string" && upstream !== undefined ? { baseUrl: baseUrl.replace("{upstream}", upstream) } : {};
     const lists = { headers: pairs(rest["headers"]), protocolOptions: pairs(rest["protocol_options"]), options: pairs(rest["options"]) };
-    return { ...converted, ...lists, ...(model === undefined ? {} : { model }), authentication: proof(authentication) } as unknown as Descriptor;
+    return { ...converted, ...address, ...lists, ...(model === undefined ? {} : { model }), authentication: proof(authentication, secret) } as unknown as Descriptor;
   }
 
   /** Puts a model's name in place of what stands for it. */
@@ -219,13 +226,12 @@ function part(fields: Fields): unknown {
   return { tag: tag.replace("_", "-"), val: typeof value === "string" ? value : { isError: false, ...(camel(value) as object) } };
 }
 
-function proof(authentication: Json | undefined): unknown {
+function proof(authentication: Json | undefined, value: string): unknown {
   if (authentication === undefined || authentication === "none") {
     return { type: "none" };
   }
-  const [[type, value]] = Object.entries(authentication as Fields) as [[string, Json]];
-  const secret = { value: "a-secret" };
-  return type === "header" ? { type, name: (value as Fields)["name"], ...secret } : { type: type.replace("_", "-"), ...secret };
+  const [[type, header]] = Object.entries(authentication as Fields) as [[string, Json]];
+  return type === "header" ? { type, name: (header as Fields)["name"], value } : { type: type.replace("_", "-"), value };
 }
 
 /** A list of names and values as an object. */
