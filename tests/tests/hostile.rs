@@ -100,6 +100,23 @@ async fn an_answer_in_one_piece_byte_by_byte_for_ever() -> Result<()> {
     check(&stage.embed_failure().await?, UpstreamFault::Timeout, "took too long")
 }
 
+/// A stream was asked for, and what comes is none: it comes in one piece, and has as much time as one.
+#[tokio::test]
+async fn what_is_no_stream_byte_by_byte_for_ever() -> Result<()> {
+    let refusal = JSON.replace("200 OK", "500 Internal Server Error");
+    for (head, fault, words) in [
+        (JSON.to_owned(), UpstreamFault::Timeout, "took too long"),
+        (EVENTS.replace("200 OK", "429 Too Many Requests"), UpstreamFault::RateLimited, "status 429"),
+        (refusal, UpstreamFault::Overloaded, "status 500"),
+    ] {
+        let stage = dawdles(head, b' ').await?;
+        let begun = Instant::now();
+        check(&stage.stream_failure().await?, fault, words)?;
+        check_time(begun, REQUEST)?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_stream_that_falls_silent() -> Result<()> {
     let stage = falls_silent("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n: here\n\n").await?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderName, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderName, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -132,7 +132,7 @@ impl Outbound {
             sent = tokio::time::timeout_at(due, sending) => sent.map_err(|_| HttpError::HttpResponseTimeout)??,
             () = self.cancelled.cancelled() => return Err(HttpError::ConnectionTerminated),
         };
-        let due = self.whole.then_some(due);
+        let due = (self.whole || is_whole(&response)).then_some(due);
         Ok(response.map(|body| Guarded::new(body, due, route.idle, self.cancelled)))
     }
 
@@ -244,6 +244,14 @@ fn root(error: &hyper_util::client::legacy::Error) -> String {
         last = source;
     }
     last.to_string()
+}
+
+/// Whether a response comes in one piece, though a stream was asked for: a refusal, or JSON. Its adapter waits for all of
+/// it, so an upstream that writes a byte now and then would hold the request for ever.
+fn is_whole<B>(response: &Response<B>) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    !response.status().is_success() || kind.eq_ignore_ascii_case("application/json")
 }
 
 /// Whether a request goes to the origin of its endpoint.
