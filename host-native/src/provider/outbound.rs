@@ -22,7 +22,7 @@ use super::connection::{Pool, Prohibited, TooSlow, cause};
 use super::guarded::Guarded;
 use crate::secret::Secret;
 use crate::switchboard::lock;
-use crate::{Error, UpstreamPayload};
+use crate::{Error, ModelPayload, UnsupportedPayload, UpstreamPayload};
 
 /// Largest body of a request, in bytes: a conversation with many images.
 const LARGEST_REQUEST: usize = 128 << 20;
@@ -64,6 +64,12 @@ pub(super) struct Facts {
     passing: bool,
 }
 
+impl Facts {
+    fn redacted(&self, text: String) -> String {
+        self.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "[redacted]"))
+    }
+}
+
 /// One attempt's way out.
 #[derive(Clone)]
 pub(super) struct Outbound {
@@ -97,8 +103,7 @@ impl Outbound {
             return refusal.clone();
         }
         let explained = |text: String| facts.explanation.clone().unwrap_or(text);
-        let redacted =
-            |text: String| facts.secrets.iter().fold(text, |text, secret| text.replace(secret.as_str(), "[redacted]"));
+        let redacted = |text| facts.redacted(text);
         match error {
             Error::Upstream(payload) => Error::Upstream(UpstreamPayload {
                 message: redacted(explained(payload.message)),
@@ -108,16 +113,23 @@ impl Outbound {
             }),
             Error::InvalidRequest(text) => Error::InvalidRequest(redacted(text)),
             Error::Internal(text) => Error::Internal(redacted(text)),
-            Error::EndpointNotFound(_)
-            | Error::AmbiguousEndpoint(_)
+            Error::Overloaded(text) => Error::Overloaded(redacted(text)),
+            Error::EndpointNotFound(text) => Error::EndpointNotFound(redacted(text)),
+            Error::Unsupported(payload) => {
+                Error::Unsupported(UnsupportedPayload { reason: redacted(payload.reason), ..payload })
+            }
+            Error::Model(payload) => Error::Model(ModelPayload { message: redacted(payload.message), ..payload }),
+            Error::AmbiguousEndpoint(_)
             | Error::NoSupportedEndpoint(_)
-            | Error::Unsupported(_)
             | Error::PromptTooLong(_)
-            | Error::Model(_)
-            | Error::Overloaded(_)
             | Error::Cancelled(_)
             | Error::Closed => error,
         }
+    }
+
+    /// A text of an adapter's without the secret, which an upstream may have repeated to it.
+    pub(super) fn redacted(&self, text: String) -> String {
+        lock(&self.facts).redacted(text)
     }
 
     async fn send(self, request: Request<UnsyncBoxBody<Bytes, HttpError>>) -> Result<Response<Guarded>, HttpError> {
@@ -308,6 +320,7 @@ type Sent = Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Operation;
 
     #[test]
     fn an_origin_is_scheme_and_authority() {
@@ -322,5 +335,24 @@ mod tests {
         ] {
             assert_eq!(is_own(&base, &url.parse().unwrap()), own, "{url}");
         }
+    }
+
+    #[test]
+    fn no_text_of_an_adapters_holds_the_secret() {
+        let outbound = Outbound::closed();
+        lock(&outbound.facts).secrets.push(Zeroizing::new("s3cret".to_owned()));
+        let text = || "it said s3cret".to_owned();
+        let unsupported = UnsupportedPayload { operation: Operation::Chat, endpoint: None, reason: text() };
+        for error in [
+            Error::InvalidRequest(text()),
+            Error::Internal(text()),
+            Error::Overloaded(text()),
+            Error::EndpointNotFound(text()),
+            Error::Unsupported(unsupported),
+        ] {
+            let shown = format!("{:?}", outbound.judged(error));
+            assert!(shown.contains("it said [redacted]") && !shown.contains("s3cret"), "{shown}");
+        }
+        assert_eq!(outbound.redacted(text()), "it said [redacted]");
     }
 }

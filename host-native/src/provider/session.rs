@@ -64,7 +64,8 @@ impl endpoint::Host for Session {
 
 impl log::Host for Session {
     fn write(&mut self, level: Level, text: String) -> wasmtime::Result<()> {
-        let text: String = text.chars().filter(|character| !character.is_control()).take(LONGEST_LINE).collect();
+        let text = self.outbound.redacted(text.chars().filter(|character| !character.is_control()).collect());
+        let text: String = text.chars().take(LONGEST_LINE).collect();
         let provider = self.settings.provider.as_str();
         match level {
             Level::Debug => tracing::debug!(target: "sipp::adapter", provider, "{text}"),
