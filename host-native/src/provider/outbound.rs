@@ -161,9 +161,7 @@ impl Outbound {
             return Err(self.refused(Error::Internal(text)));
         }
         let body = whole(body, &parts.headers).await?;
-        for (name, value) in &route.headers {
-            parts.headers.insert(name, value.clone());
-        }
+        replace(&mut parts.headers, &route.headers);
         parts.headers.entry(USER_AGENT).or_insert(AGENT);
         if let Some(placement) = &route.credential {
             let secret = placement.secret.resolve().await.map_err(|error| self.refused(error))?;
@@ -226,6 +224,16 @@ impl Outbound {
                 HttpError::DestinationUnavailable
             }
         }
+    }
+}
+
+/// Puts an endpoint's own headers in place of an adapter's of the same names. A name may stand more than once among them.
+fn replace(headers: &mut HeaderMap, own: &HeaderMap) {
+    for name in own.keys() {
+        headers.remove(name);
+    }
+    for (name, value) in own {
+        headers.append(name, value.clone());
     }
 }
 
@@ -335,6 +343,20 @@ mod tests {
         ] {
             assert_eq!(is_own(&base, &url.parse().unwrap()), own, "{url}");
         }
+    }
+
+    #[test]
+    fn an_endpoints_headers_replace_an_adapters_and_keep_each_other() {
+        let map = |pairs: &[(&'static str, &'static str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in pairs {
+                map.append(*name, HeaderValue::from_static(value));
+            }
+            map
+        };
+        let mut headers = map(&[("x-team", "guest"), ("x-team", "guest too"), ("x-other", "kept")]);
+        replace(&mut headers, &map(&[("x-team", "a"), ("x-team", "b")]));
+        assert_eq!(headers, map(&[("x-other", "kept"), ("x-team", "a"), ("x-team", "b")]));
     }
 
     #[test]
