@@ -26,9 +26,10 @@ const KEY: &str = "k-3f9c2a71e8";
 type Test = fn(PathBuf) -> futures_util::future::BoxFuture<'static, Result<()>>;
 
 fn main() -> ExitCode {
-    let guests: [(&str, &str, Test); 8] = [
+    let guests: [(&str, &str, Test); 9] = [
         ("the-credential-is-not-in-a-guests-memory", "adapter-search", |path| Box::pin(search(path))),
         ("another-origin-is-refused", "adapter-trespass", |path| Box::pin(trespass(path))),
+        ("an-address-in-the-clear-is-refused", "adapter-expose", |path| Box::pin(expose(path))),
         ("headers-of-the-hosts-are-refused", "adapter-forge", |path| Box::pin(forge(path))),
         ("who-wastes-memory-is-stopped", "adapter-waste", |path| Box::pin(waste(path, "memory"))),
         ("who-wastes-time-is-stopped", "adapter-waste", |path| Box::pin(waste(path, "time"))),
@@ -115,6 +116,25 @@ async fn trespass(component: PathBuf) -> Result<()> {
     }
     ensure!(other.log().connections() == 0, "the other origin was reached");
     ensure!(own.log().requests().len() == 1);
+    Ok(())
+}
+
+async fn expose(component: PathBuf) -> Result<()> {
+    let client = SippClient::new()?;
+    let described = |base_url: Option<&str>| ProviderDescriptor {
+        component: Some(component.to_string_lossy().into_owned()),
+        base_url: base_url.map(str::to_owned),
+        authentication: Authentication::ApiKey(client.credential(Secret::value(KEY))),
+        ..ProviderDescriptor::new("guest", "m-1")
+    };
+    let refused = client.add("adapter", described(None)).await;
+    ensure!(
+        matches!(&refused, Err(Error::InvalidRequest(text)) if text.contains("`http://api.example/v1`, which must be https")),
+        "{refused:?}"
+    );
+    // The descriptor's address counts, where it has one.
+    let endpoint = client.add("adapter", described(Some("https://api.example/v1"))).await?;
+    ensure!(query(&client, &endpoint, "hi").await?.text == "hi");
     Ok(())
 }
 

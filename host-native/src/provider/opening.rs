@@ -1,5 +1,6 @@
 //! From what a descriptor says to an endpoint that is ready to be asked.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +108,12 @@ impl Opening {
         let url: Uri = base_url
             .parse()
             .map_err(|error| Error::InvalidRequest(format!("base_url `{base_url}` is not a URL: {error}")))?;
+        if self.base_url.is_none() && !is_fit(&url) {
+            let name = &adapter.name;
+            return Err(Error::InvalidRequest(format!(
+                "component {name} describes the base_url `{base_url}`, which must be https unless its host is loopback"
+            )));
+        }
         let milliseconds = |own: Option<u32>, usual| Duration::from_millis(own.unwrap_or(usual).into());
         let route = Route {
             pool: connection::pool(&url, network, milliseconds(self.timeouts.connect, 10_000))?,
@@ -132,6 +139,16 @@ impl Opening {
             adapter,
         })
     }
+}
+
+/// Whether credentials may go to an address that a component describes. One in a descriptor was judged by the client
+/// component, by the same rule.
+fn is_fit(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let is_loopback =
+        host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    let is_plain = url.query().is_none() && url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    is_plain && (url.scheme_str() == Some("https") || url.scheme_str() == Some("http") && is_loopback)
 }
 
 /// Where the credential goes: as the descriptor says, or else as the adapter does.
@@ -169,4 +186,29 @@ fn headers(own: &[Header]) -> Result<HeaderMap, Error> {
         headers.append(name, HeaderValue::try_from(value).map_err(|_| refused())?);
     }
     Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn described_addresses_are_secure() {
+        for (url, fit) in [
+            ("https://api.example/v1", true),
+            ("http://localhost:1", true),
+            ("http://127.0.0.9:1/v1", true),
+            ("http://[::1]:1", true),
+            ("http://api.example/v1", false),
+            ("http://10.0.0.1", false),
+            ("http://localhost.example", false),
+            ("https://user@api.example", false),
+            ("https://api.example/v1?key=x", false),
+            ("ftp://api.example", false),
+            ("api.example", false),
+            ("/v1", false),
+        ] {
+            assert_eq!(is_fit(&url.parse().unwrap()), fit, "{url}");
+        }
+    }
 }

@@ -9,6 +9,9 @@ use provider::{
 
 /// An adapter that answers a prompt with one text.
 pub trait Guest: 'static {
+    /// The address that it describes, if it has one of its own.
+    const BASE_URL: Option<&'static str> = None;
+
     /// The text, or the reason why there is none.
     fn query(prompt: String) -> impl Future<Output = Result<String, Error>>;
 }
@@ -21,7 +24,7 @@ impl<G: Guest> Adapter for Whole<G> {
         let credential = CredentialHeader { name: "x-key".to_owned(), prefix: String::new() };
         vec![Description {
             provider: "guest".to_owned(),
-            base_url: None,
+            base_url: G::BASE_URL.map(str::to_owned),
             credential: Some(credential),
             operations: vec![Operation::Query],
         }]
