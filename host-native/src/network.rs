@@ -39,7 +39,7 @@ impl Network {
 fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => {
-            let [first, second, ..] = address.octets();
+            let [first, second, third, _] = address.octets();
             address.is_private()
                 || address.is_loopback()
                 || address.is_link_local()
@@ -49,14 +49,36 @@ fn is_private(address: IpAddr) -> bool {
                 || first == 0
                 // RFC 6598, shared by carriers.
                 || (first == 100 && second & 0xc0 == 64)
+                // RFC 6890 and RFC 2544: for protocols' own use, and for measurements.
+                || (first == 192 && second == 0 && third == 0)
+                || (first == 198 && second & 0xfe == 18)
+                // RFC 1112, reserved: some networks use it inside.
+                || first >= 240
         }
         IpAddr::V6(address) => {
+            let [first, second, third, ..] = address.segments();
             address.is_loopback()
                 || address.is_unspecified()
                 || address.is_multicast()
                 || address.is_unique_local()
                 || address.is_unicast_link_local()
+                // RFC 3879, once what unique local addresses are; RFC 8215, translation inside a network.
+                || first & 0xffc0 == 0xfec0
+                || (first, second, third) == (0x64, 0xff9b, 1)
+                || behind(address).is_some_and(|address| is_private(address.into()))
         }
+    }
+}
+
+/// The IPv4 address to which a network may carry what is sent to an IPv6 address: RFC 6052 translates, RFC 3056 tunnels,
+/// and RFC 4291 once had both in one.
+fn behind(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, high, low] = address.segments();
+    let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    match [a, b, c, d, e, f] {
+        [0x64, 0xff9b, 0, 0, 0, 0] | [0, 0, 0, 0, 0, 0] => Some(v4(high, low)),
+        [0x2002, high, low, ..] => Some(v4(high, low)),
+        _ => None,
     }
 }
 
@@ -76,7 +98,16 @@ mod tests {
     #[test]
     fn with_a_list_private_addresses_need_to_be_on_it() {
         let network = Network { allow_private: Some(vec!["10.1.0.0/16".parse().unwrap()]) };
-        for address in ["8.8.8.8", "2001:4860:4860::8888", "10.1.2.3", "::ffff:10.1.2.3"] {
+        for address in [
+            "8.8.8.8",
+            "198.17.0.1",
+            "192.0.1.1",
+            "2001:4860:4860::8888",
+            "64:ff9b::8.8.8.8",
+            "2002:808:808::1",
+            "10.1.2.3",
+            "::ffff:10.1.2.3",
+        ] {
             assert!(permits(&network, address), "{address}");
         }
         for address in [
@@ -87,11 +118,20 @@ mod tests {
             "172.16.0.1",
             "100.64.0.1",
             "0.0.0.0",
+            "192.0.0.8",
+            "198.19.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
             "::1",
             "::",
             "fd00::1",
             "fe80::1",
+            "fec0::1",
             "::ffff:192.168.1.1",
+            "::192.168.1.1",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::1",
+            "2002:a9fe:a9fe::1",
         ] {
             assert!(!permits(&network, address), "{address}");
         }
