@@ -27,6 +27,10 @@ use crate::{Error, Network};
 /// Idle connections are kept this long: providers close theirs after a minute or more.
 const IDLE: Duration = Duration::from_secs(90);
 
+/// How often a connection of HTTP/2 with requests on it is asked whether it lives. Requests share it, so one that died
+/// without a word would take every later request with it, for as long as the system tries to send.
+const HEARTBEAT: Duration = Duration::from_secs(20);
+
 /// Most bytes of a response's head.
 const LARGEST_HEAD: usize = 128 << 10;
 
@@ -72,6 +76,7 @@ pub(super) fn pool(base_url: &Uri, network: &Arc<Network>, connect: Duration) ->
         .http1_max_buf_size(LARGEST_HEAD)
         .http2_max_header_list_size(LARGEST_HEAD as u32)
         .http2_adaptive_window(true)
+        .http2_keep_alive_interval(HEARTBEAT)
         .build(Connector { secured, limit: connect }))
 }
 
