@@ -22,7 +22,8 @@ FAULTS: dict[str, tuple[type, ...]] = {
         openai.UnprocessableEntityError,
         openai.APIStatusError,
     ),
-    "unsupported_feature": (openai.BadRequestError,),
+    # The latter is any status from 500 on, so 501 too.
+    "unsupported_feature": (openai.BadRequestError, openai.InternalServerError),
     "model_not_found": (openai.NotFoundError,),
     "timeout": (openai.APIStatusError,),
     # The latter is one within a stream.
