@@ -70,8 +70,8 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address to which a network may carry what is sent to an IPv6 address: RFC 6052 translates, RFC 3056 tunnels,
-/// and RFC 4291 once had both in one.
+/// The IPv4 address to which a network may carry what is sent to an IPv6 address: RFC 6052 translates, RFC 3056
+/// tunnels, and RFC 4291 once had both in one.
 fn behind(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, high, low] = address.segments();
     let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));

@@ -128,10 +128,8 @@ async fn expose(component: PathBuf) -> Result<()> {
         ..ProviderDescriptor::new("guest", "m-1")
     };
     let refused = client.add("adapter", described(None)).await;
-    ensure!(
-        matches!(&refused, Err(Error::InvalidRequest(text)) if text.contains("`http://api.example/v1`, which must be https")),
-        "{refused:?}"
-    );
+    let words = "`http://api.example/v1`, which must be https";
+    ensure!(matches!(&refused, Err(Error::InvalidRequest(text)) if text.contains(words)), "{refused:?}");
     // The descriptor's address counts, where it has one.
     let endpoint = client.add("adapter", described(Some("https://api.example/v1"))).await?;
     ensure!(query(&client, &endpoint, "hi").await?.text == "hi");

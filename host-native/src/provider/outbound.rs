@@ -227,7 +227,7 @@ impl Outbound {
     }
 }
 
-/// Puts an endpoint's own headers in place of an adapter's of the same names. A name may stand more than once among them.
+/// Puts an endpoint's own headers in place of an adapter's of the same names. A name may be there more than once.
 fn replace(headers: &mut HeaderMap, own: &HeaderMap) {
     for name in own.keys() {
         headers.remove(name);
@@ -266,8 +266,8 @@ fn root(error: &hyper_util::client::legacy::Error) -> String {
     last.to_string()
 }
 
-/// Whether a response comes in one piece, though a stream was asked for: a refusal, or JSON. Its adapter waits for all of
-/// it, so an upstream that writes a byte now and then would hold the request for ever.
+/// Whether a response comes in one piece, though a stream was asked for: a refusal, or JSON. Its adapter waits for all
+/// of it, so an upstream that writes a byte now and then would hold the request for ever.
 fn is_whole<B>(response: &Response<B>) -> bool {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
