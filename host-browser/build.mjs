@@ -19,6 +19,7 @@ const GENERATED = join(FOLDER, "generated");
 const DIST = join(FOLDER, "dist");
 const COMPONENTS = ["anthropic", "client", "gateway", "openai"];
 const FLAVOURS = ["single", "threads"];
+const SCRIPTS = { bundle: true, format: "esm", target: "es2024", minify: true, sourcemap: true, logLevel: "warning" };
 
 await components();
 if (!process.argv.includes("--components")) {
@@ -59,9 +60,10 @@ function withClock(name, text) {
 
 /** Bundles the library and its workers. */
 async function scripts() {
-  const shared = { bundle: true, format: "esm", target: "es2024", minify: true, sourcemap: true, logLevel: "warning", logOverride: { "duplicate-object-key": "silent" } };
   await build({
-    ...shared,
+    ...SCRIPTS,
+    // Of jco's code.
+    logOverride: { "duplicate-object-key": "silent" },
     entryPoints: [join(FOLDER, "src/index.ts")],
     outdir: DIST,
     splitting: true,
@@ -69,7 +71,7 @@ async function scripts() {
   });
   for (const worker of ["engine", "store"]) {
     const entry = join(FOLDER, `src/${worker}/worker.ts`);
-    await build({ ...shared, entryPoints: [entry], outfile: join(DIST, `${worker}/worker.js`) });
+    await build({ ...SCRIPTS, entryPoints: [entry], outfile: join(DIST, `${worker}/worker.js`) });
   }
   await mkdir(join(DIST, "components"), { recursive: true });
   for (const name of COMPONENTS) {
@@ -85,11 +87,7 @@ async function scripts() {
 async function page() {
   const folder = join(FOLDER, "chat");
   await build({
-    bundle: true,
-    format: "esm",
-    target: "es2024",
-    minify: true,
-    sourcemap: true,
+    ...SCRIPTS,
     entryPoints: [join(folder, "chat.ts"), join(folder, "chat.css")],
     outdir: join(DIST, "chat"),
     plugins: [

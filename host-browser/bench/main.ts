@@ -14,7 +14,8 @@ import { parseArgs } from "node:util";
 import type { BrowserContext, Page } from "playwright-core";
 
 import { bundle, launch, PACKAGE } from "../tests/browser.ts";
-import type { Blocked, Speed, Task } from "./page.ts";
+import type { Blocked } from "./page.ts";
+import type { Speed, Task } from "./speed.ts";
 import { serve } from "../tests/server.ts";
 
 const WORDS = "a model reads this text as fast as it can, and what it says about it is of no importance to anyone. ";

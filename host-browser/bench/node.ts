@@ -6,20 +6,11 @@
  */
 
 import { SippClient } from "../tests/published.ts";
-import type { Speed, Task } from "./page.ts";
+import { local, speed, type Task, threading } from "./speed.ts";
 
 const task = JSON.parse(process.argv[2] ?? "{}") as Task;
-const client = new SippClient({ threads: task.threads, wasmThreading: task.threads > 1 ? "threads" : "single" });
-const context = { nCtx: 1024, nThreads: task.threads, nThreadsBatch: task.threads };
-await client.add("model", { kind: "local", source: task.model, context });
-const { stats, usage } = await client.query(task.prompt, { maxTokens: task.tokens, temperature: 0 }).response;
+const client = new SippClient(threading(task));
+await client.add("model", local(task));
+const response = await client.query(task.prompt, { maxTokens: task.tokens, temperature: 0 }).response;
 await client.close();
-if (stats === undefined || usage?.outputTokens === undefined) {
-  throw new Error("the response has no stats");
-}
-const speed: Speed = {
-  prefill: (stats.prefillTokens / stats.prefillTime) * 1000,
-  decode: ((usage.outputTokens - 1) / stats.decodeTime) * 1000,
-  promptTokens: stats.prefillTokens,
-};
-console.log(JSON.stringify(speed));
+console.log(JSON.stringify(speed(response)));

@@ -4,26 +4,8 @@
  * Every function loads what it measures, so that one that ran before leaves no weights in memory.
  */
 
-import { SippClient, type TextResponse } from "../src/index.ts";
-
-/** What one generation took. */
-export interface Speed {
-  /** Prompt tokens a second. */
-  readonly prefill: number;
-  /** Tokens a second, from the first to the last. */
-  readonly decode: number;
-  /** Tokens of the prompt. */
-  readonly promptTokens: number;
-}
-
-/** What to generate. */
-export interface Task {
-  /** Address of the model. */
-  readonly model: string;
-  readonly threads: number;
-  readonly prompt: string;
-  readonly tokens: number;
-}
+import { SippClient } from "../src/index.ts";
+import { CONTEXT, local, type Speed, speed, type Task, threading } from "./speed.ts";
 
 /** How the page's thread fared while it showed an answer. */
 export interface Blocked {
@@ -39,37 +21,18 @@ declare global {
   }
 }
 
-const CONTEXT = 1024;
-
 const bench = { ours, peer, firstTokenOurs, firstTokenPeer, blocked, batchCost };
 window.bench = bench;
 
 /** This package's speed, by the engine's own times. */
 async function ours(task: Task): Promise<Speed> {
-  const client = new SippClient({ threads: task.threads, wasmThreading: task.threads > 1 ? "threads" : "single" });
+  const client = new SippClient(threading(task));
   try {
     await client.add("model", local(task));
     return speed(await client.query(task.prompt, { maxTokens: task.tokens, temperature: 0 }).response);
   } finally {
     await client.close();
   }
-}
-
-function local(task: Task) {
-  const context = { nCtx: CONTEXT, nThreads: task.threads, nThreadsBatch: task.threads };
-  return { kind: "local", source: task.model, context } as const;
-}
-
-function speed(response: TextResponse): Speed {
-  const { stats, usage } = response;
-  if (stats === undefined || usage?.outputTokens === undefined) {
-    throw new Error("the response has no stats");
-  }
-  return {
-    prefill: (stats.prefillTokens / stats.prefillTime) * 1000,
-    decode: ((usage.outputTokens - 1) / stats.decodeTime) * 1000,
-    promptTokens: stats.prefillTokens,
-  };
 }
 
 /** wllama's speed, by its engine's own times. */

@@ -7,6 +7,7 @@
 import type * as clientTypes from "../generated/client/interfaces/sipp-client-client.js";
 import type * as endpoints from "../generated/client/interfaces/sipp-host-endpoints.js";
 import type * as types from "../generated/client/interfaces/sipp-inference-types.js";
+import type { Answer } from "./channel.ts";
 import type { ClientExports } from "./component.ts";
 import { asSippError, SippError } from "./error.ts";
 import type { Threading } from "./local.ts";
@@ -119,15 +120,8 @@ export class SippClient {
   embed(input: string | readonly string[], options: EmbedCallOptions = {}): EmbedRun {
     const inputs = typeof input === "string" ? [input] : input;
     const { controller, call } = this.#begin();
-    const answer = this.#client().then(async (component) => {
-      try {
-        return await component.embed(toEmbed(inputs, options, call));
-      } catch (thrown) {
-        throw this.#switchboard.end(call).thrown ?? thrown;
-      } finally {
-        this.#switchboard.end(call);
-      }
-    });
+    const asked = this.#ask(call, (component) => component.embed(toEmbed(inputs, options, call)));
+    const answer = asked.then(({ answered }) => answered);
     return this.#watched("embed", call, new EmbedRun(answer, (reason) => controller.abort(reason), options));
   }
 
@@ -233,24 +227,31 @@ export class SippClient {
     return { controller, call: this.#switchboard.begin(controller) };
   }
 
+  /** Asks the component, and ends the call. What was thrown behind it comes back as it was. */
+  async #ask<A>(call: number, ask: (component: ComponentClient) => Promise<A>): Promise<{ answered: A; answer: Answer | undefined }> {
+    // A client that cannot be made is not this call's failure alone.
+    const component = await this.#client();
+    try {
+      const answered = await ask(component);
+      return { answered, answer: this.#switchboard.end(call).answer };
+    } catch (thrown) {
+      throw this.#switchboard.end(call).thrown ?? thrown;
+    }
+  }
+
   #text(
     operation: types.Operation,
     options: CallOptions,
     ask: (component: ComponentClient, call: number) => Promise<clientTypes.TextAnswer>,
   ): TextRun {
     const { controller, call } = this.#begin();
-    const started = this.#client().then(async (component): Promise<Started> => {
-      try {
-        const { endpoint, generation } = await ask(component, call);
-        const { answer } = this.#switchboard.end(call);
-        discard(generation);
-        if (answer === undefined) {
-          throw new SippError("internal", "the component answered a call that nobody answered");
-        }
-        return { endpoint, answer };
-      } catch (thrown) {
-        throw this.#switchboard.end(call).thrown ?? thrown;
+    const asked = this.#ask(call, (component) => ask(component, call));
+    const started = asked.then(({ answered: { endpoint, generation }, answer }): Started => {
+      discard(generation);
+      if (answer === undefined) {
+        throw new SippError("internal", "the component answered a call that nobody answered");
       }
+      return { endpoint, answer };
     });
     return this.#watched(operation, call, new TextRun(started, (reason) => controller.abort(reason), options));
   }

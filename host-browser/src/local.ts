@@ -6,7 +6,7 @@ import type * as endpoints from "../generated/client/interfaces/sipp-host-endpoi
 import type * as types from "../generated/client/interfaces/sipp-inference-types.js";
 import type { Answer } from "./channel.ts";
 import { Engine } from "./engine/engine.ts";
-import type { EngineFile, Flavour, LoadedModel } from "./engine/protocol.ts";
+import type { EngineFile, Flavour } from "./engine/protocol.ts";
 import { SippError } from "./error.ts";
 import { hasThreads, usualThreads } from "./platform.ts";
 import type { Answerer } from "./switchboard.ts";
@@ -59,11 +59,6 @@ export class Local implements Answerer {
 
   get capabilities(): endpoints.Capabilities {
     return this.#engine.capabilities;
-  }
-
-  /** What is known about the model. */
-  get model(): LoadedModel {
-    return this.#engine.model;
   }
 
   async generate(request: types.Request): Promise<Answer> {

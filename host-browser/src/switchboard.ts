@@ -84,15 +84,13 @@ export class Switchboard {
 
       async generate(request: types.Request): Promise<types.Generation> {
         const call = switchboard.#call(request.context);
-        await switchboard.#answer(call, this.#answerer.generate(request, call.controller.signal), (answer) => {
-          call.answer = answer;
-        });
+        call.answer = await switchboard.#answer(call, this.#answerer.generate(request, call.controller.signal));
         return { tokens: empty(), outcome: Promise.resolve({ tag: "ok", val: NOTHING }) };
       }
 
       async embed(request: types.EmbedRequest): Promise<types.Embedding> {
         const call = switchboard.#call(request.context);
-        return await switchboard.#answer(call, this.#answerer.embed(request, call.controller.signal), () => undefined);
+        return await switchboard.#answer(call, this.#answerer.embed(request, call.controller.signal));
       }
 
       [Symbol.dispose](): void {
@@ -111,17 +109,15 @@ export class Switchboard {
     return call;
   }
 
-  async #answer<A>(call: Call, answering: Promise<A>, take: (answer: A) => void): Promise<A> {
-    try {
-      const answer = await this.clock.waking(answering);
-      take(answer);
-      return answer;
-    } catch (thrown) {
+  /** As `#answered`, for a call, which keeps what was thrown. */
+  async #answer<A>(call: Call, answering: Promise<A>): Promise<A> {
+    answering.catch((thrown: unknown) => {
       call.thrown = thrown;
-      throw toContract(thrown);
-    }
+    });
+    return await this.#answered(answering);
   }
 
+  /** What the host answers, in the contract's words where it fails. */
   async #answered<A>(answering: Promise<A>): Promise<A> {
     try {
       return await this.clock.waking(answering);

@@ -2,13 +2,14 @@
  * Cases, as folders of data. `tests/cases/README.md` says what they hold.
  */
 
+import assert from "node:assert";
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { parse } from "smol-toml";
 
-import type { Json } from "./steps.ts";
+import { difference, type Json } from "./steps.ts";
 
 /** The top folder of the tree. */
 export const TREE = join(dirname(fileURLToPath(import.meta.url)), "../..");
@@ -50,4 +51,14 @@ export function read(folder: string, name: string): Case {
     steps: JSON.parse(text("request.json")) as Case["steps"],
     expected: lines.map((line) => JSON.parse(line) as Json),
   };
+}
+
+/** Fails where a transcript is another than the expected one. `more` is told besides. */
+export function assertAgrees(one: Case, got: readonly Json[], more: readonly string[] = []): void {
+  one.expected.forEach((expected, line) => {
+    const place = difference(expected, got[line]);
+    const lines = [`- ${JSON.stringify(expected)}`, `+ ${JSON.stringify(got[line])}`, ...more];
+    assert.equal(place, undefined, `${one.title}; line ${line + 1}, at ${place}\n${lines.join("\n")}`);
+  });
+  assert.equal(got.length, one.expected.length);
 }

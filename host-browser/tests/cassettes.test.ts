@@ -9,9 +9,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
-import { type Case, read, TREE } from "./case.ts";
+import { assertAgrees, type Case, read, TREE } from "./case.ts";
 import { SippClient } from "./published.ts";
-import { difference, transcribe } from "./steps.ts";
+import { transcribe } from "./steps.ts";
 import { type Exchange, exchanges, type Pace, SECRET, Upstream } from "./upstream.ts";
 
 const FOLDER = join(TREE, "tests/cassettes");
@@ -48,11 +48,7 @@ async function replay(one: Case, tape: readonly Exchange[], pace: Pace): Promise
     const client = new SippClient();
     const stage = { client, standIn: false, names: [], source: (name: string) => name, upstream: upstream.url, secret: SECRET };
     const got = await transcribe(stage, one.steps);
-    one.expected.forEach((expected, line) => {
-      const place = difference(expected, got[line]);
-      assert.equal(place, undefined, `${one.title}; line ${line + 1}, at ${place}\n- ${JSON.stringify(expected)}\n+ ${JSON.stringify(got[line])}\n${upstream.complaints().join("\n")}`);
-    });
-    assert.equal(got.length, one.expected.length);
+    assertAgrees(one, got, upstream.complaints());
     assert.deepEqual(upstream.complaints(), []);
     assert.ok(!JSON.stringify(got).includes(SECRET), "the transcript shows the credential");
   } finally {

@@ -9,10 +9,10 @@ import { after, before, describe, test } from "node:test";
 import type { Page } from "playwright-core";
 
 import { type Browser, bundle, launch, PACKAGE } from "./browser.ts";
-import { cases, ONE_THREAD, TREE } from "./case.ts";
+import { assertAgrees, cases, ONE_THREAD, TREE } from "./case.ts";
 import { Models, NAMES } from "./models.ts";
 import { type Server, serve } from "./server.ts";
-import { difference, type Json } from "./steps.ts";
+import type { Json } from "./steps.ts";
 
 for (const [threading, isolated] of [["auto", true], ["single", false]] as const) {
   describe(`cases in Chromium, ${isolated ? "threads" : "single"}`, () => {
@@ -45,11 +45,7 @@ for (const [threading, isolated] of [["auto", true], ["single", false]] as const
         const run = { steps: one.steps, standIn: one.standIn, names: NAMES, threading };
         // As text, because the types of JSON have no end that a compiler could follow.
         const got = JSON.parse(await page.evaluate(async (asked) => JSON.stringify(await window.runCase(JSON.parse(asked))), JSON.stringify(run))) as Json[];
-        one.expected.forEach((expected, line) => {
-          const place = difference(expected, got[line]);
-          assert.equal(place, undefined, `${one.title}; line ${line + 1}, at ${place}\n- ${JSON.stringify(expected)}\n+ ${JSON.stringify(got[line])}`);
-        });
-        assert.equal(got.length, one.expected.length);
+        assertAgrees(one, got);
       });
     }
   });

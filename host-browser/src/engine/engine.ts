@@ -9,7 +9,7 @@ import type * as types from "../../generated/client/interfaces/sipp-inference-ty
 import { Answer } from "../channel.ts";
 import { fromContract, SippError } from "../error.ts";
 import { fromWorker, type Messages, type MessageListener, node, startNodeWorker } from "../platform.ts";
-import type { Command, EngineEvent, EngineFile, Flavour, LoadedModel, Report } from "./protocol.ts";
+import type { Command, EngineEvent, EngineFile, Flavour, Report } from "./protocol.ts";
 
 /** What to load. */
 export interface Load {
@@ -32,13 +32,11 @@ interface Running {
 /** A loaded model. */
 export class Engine {
   readonly capabilities: endpoints.Capabilities;
-  readonly model: LoadedModel;
   readonly #worker: EngineWorker;
 
   private constructor(worker: EngineWorker, loaded: Extract<EngineEvent, { type: "loaded" }>) {
     this.#worker = worker;
     this.capabilities = loaded.capabilities;
-    this.model = loaded.model;
   }
 
   /** Starts a worker and loads a model into it. */
@@ -91,11 +89,6 @@ export class Engine {
   /** Ends the worker once the last request ended. */
   close(): void {
     this.#worker.endWhenIdle();
-  }
-
-  /** Ends the worker at once; what runs fails. */
-  end(): void {
-    this.#worker.end();
   }
 }
 

@@ -6,11 +6,8 @@ import { SippError } from "../error.ts";
 import type { Ready } from "../local.ts";
 import { node } from "../platform.ts";
 import type { LocalDescriptor } from "../request.ts";
-import type { LoadProgress } from "./source.ts";
+import { type LoadProgress, shardNames } from "./source.ts";
 import type { ModelStore } from "./store.ts";
-
-/** Shards are named so, and llama.cpp finds the others by the first one's name. */
-const SHARD = /-(\d{5})-of-(\d{5})\.gguf$/;
 
 /** Makes a model's files ready. `store` opens the store, where there is one. */
 export async function ready(
@@ -63,17 +60,8 @@ function inPlace(descriptor: LocalDescriptor, loading: (fraction: number, totalB
   if (!found.isFile()) {
     throw fault(`${path} is not a file`);
   }
-  const files = shards(paths.basename(path)).map((name) => ({ name, path: paths.join(paths.dirname(path), name) }));
+  // llama.cpp finds the other shards by the first one's name.
+  const own = paths.basename(path);
+  const files = (shardNames(own)?.names ?? [own]).map((name) => ({ name, path: paths.join(paths.dirname(path), name) }));
   return { model: path, files, onProgress: (fraction) => loading(fraction, found.size), signal };
-}
-
-/** The names of all shards of a model, or its own name. */
-function shards(name: string): string[] {
-  const match = SHARD.exec(name);
-  if (match === null) {
-    return [name];
-  }
-  const count = Number(match[2]);
-  const stem = name.slice(0, match.index);
-  return Array.from({ length: count }, (_, index) => `${stem}-${String(index + 1).padStart(5, "0")}-of-${match[2]}.gguf`);
 }

@@ -111,20 +111,29 @@ function expanded(files: ModelFiles, base: string): (string | File)[] {
 
 /** The addresses of all shards, where the first one's is given. */
 function allShards(url: string): string[] {
-  const path = new URL(url).pathname;
-  const match = SHARD.exec(path);
-  if (match === null) {
+  const shards = shardNames(new URL(url).pathname);
+  if (shards === undefined) {
     return [url];
   }
-  const [, index, count] = match as unknown as [string, string, string];
-  if (Number(index) !== 1) {
-    throw invalid(`${url} is shard ${Number(index)} of ${Number(count)}; give the first one, or all`);
+  if (shards.index !== 1) {
+    throw invalid(`${url} is shard ${shards.index} of ${shards.names.length}; give the first one, or all`);
   }
-  return Array.from({ length: Number(count) }, (_, shard) => {
+  return shards.names.map((name) => {
     const next = new URL(url);
-    next.pathname = path.replace(SHARD, `-${String(shard + 1).padStart(5, "0")}-of-${count}.gguf`);
+    next.pathname = name;
     return next.href;
   });
+}
+
+/** Which shard a name is of, and the names of all; nothing for a model in one file. */
+export function shardNames(name: string): { readonly index: number; readonly names: readonly string[] } | undefined {
+  const match = SHARD.exec(name);
+  if (match === null) {
+    return undefined;
+  }
+  const [, index, count] = match as unknown as [string, string, string];
+  const nameAt = (_: unknown, shard: number): string => name.replace(SHARD, `-${String(shard + 1).padStart(5, "0")}-of-${count}.gguf`);
+  return { index: Number(index), names: Array.from({ length: Number(count) }, nameAt) };
 }
 
 /** Shards in order; fails unless they are all of one model. */
