@@ -14,6 +14,10 @@ pub struct ModelConfig {
     pub placement: Placement,
     /// The context that requests run in.
     pub context: ContextConfig,
+    /// How requests share the model.
+    pub scheduler: SchedulerConfig,
+    /// What is kept of prompts that were computed.
+    pub cache: CacheConfig,
     /// Sampling of every request that does not override it.
     pub sampling: Sampling,
 }
@@ -81,6 +85,70 @@ pub struct ContextConfig {
     pub embeddings: Option<bool>,
     /// How one vector comes from a text's token vectors. Default: the model's own, else the mean.
     pub pooling: Option<Pooling>,
+}
+
+/// How requests share the model.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "camelCase", default))]
+pub struct SchedulerConfig {
+    /// Whether prompts wait for writing or writing for prompts. Default `Balanced`.
+    pub policy: Option<Policy>,
+    /// Most prompt tokens in one computation, from 1 to `n_batch`. Default: as the policy says.
+    pub prefill_chunk_size: Option<u32>,
+    /// Requests for text that run at the same time, from 1 to `n_parallel`. Default: `n_parallel`.
+    pub max_running_requests: Option<u32>,
+    /// Requests that wait, from 0 to 65536; more are refused with [`crate::Error::Overloaded`]. Default 1024.
+    pub max_queued_requests: Option<u32>,
+}
+
+/// What comes first when some requests write and others read their prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Policy {
+    /// Writing: a quarter of `n_ubatch` tokens of prompts are computed between two tokens, and `n_ubatch` while nobody
+    /// writes.
+    LatencyFirst,
+    /// Neither: `n_ubatch` tokens of prompts between two tokens, and `n_batch` while nobody writes.
+    #[default]
+    Balanced,
+    /// Prompts: `n_batch` tokens of them at a time.
+    ThroughputFirst,
+}
+
+/// What is kept of prompts that were computed.
+///
+/// A prompt that begins as an earlier one did, token for token, is computed from where they part. Whoever can send
+/// prompts can tell from the time which beginnings were computed before; nobody reads another's text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "camelCase", default))]
+pub struct CacheConfig {
+    /// What is kept. Default `LiveSlotPrefix`.
+    pub mode: Option<CacheMode>,
+    /// When the context is full, drops the older half of what is not retained and goes on, instead of ending. Default
+    /// false. An answer without `max_tokens` then ends after as many tokens as the context holds.
+    pub context_shift: Option<bool>,
+    /// Tokens at the start that a shift keeps, below `n_ctx` by at least 2. Default 100, or a quarter of `n_ctx` if that
+    /// is less. Refused without `context_shift`.
+    pub retained_prefix_tokens: Option<u32>,
+    /// Most snapshots, from 1 to 4096. Default 32. Refused where the mode keeps none.
+    pub max_snapshot_entries: Option<u32>,
+    /// Most bytes of all snapshots. Default 256 MiB. Refused where the mode keeps none.
+    pub max_snapshot_bytes: Option<u64>,
+}
+
+/// What is kept of prompts that were computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum CacheMode {
+    /// Nothing.
+    Disabled,
+    /// What a slot computed last stays in it, until the slot is needed for something else.
+    #[default]
+    LiveSlotPrefix,
+    /// Each request's state is saved outside the context when it ends.
+    StateSnapshot,
+    /// Slots keep it, and it is saved when the slot is needed for something else.
+    LiveSlotAndSnapshot,
 }
 
 /// How one vector comes from a text's token vectors.

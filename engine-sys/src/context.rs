@@ -42,6 +42,16 @@ impl Batch {
         self.tokens.is_empty()
     }
 
+    /// The tokens: each with its position, its sequence, and whether there is an output after it.
+    #[cfg(test)]
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = (Token, i32, i32, bool)> {
+        let places = self.positions.iter().zip(&self.sequences).zip(&self.outputs);
+        self.tokens
+            .iter()
+            .zip(places)
+            .map(|(token, ((position, sequence), output))| (*token, *position, *sequence, *output != 0))
+    }
+
     pub(crate) fn clear(&mut self) {
         self.tokens.clear();
         self.positions.clear();
@@ -165,13 +175,77 @@ impl Context {
         }
     }
 
-    /// Forgets a sequence.
-    pub(crate) fn clear_sequence(&mut self, sequence: usize) {
+    /// Cuts a sequence to its first `kept` tokens. If that cannot be, it is forgotten whole, and false comes back.
+    pub(crate) fn cut_sequence(&mut self, sequence: usize, kept: usize) -> bool {
+        let (sequence, kept) = (signed(sequence), signed(kept));
+        // SAFETY: the memory is the context's; removing a whole sequence cannot fail.
+        self.has_memory
+            && unsafe {
+                let memory = sys::llama_get_memory(self.raw.as_ptr());
+                sys::llama_memory_seq_rm(memory, sequence, kept, -1) || {
+                    sys::llama_memory_seq_rm(memory, sequence, -1, -1);
+                    false
+                }
+            }
+    }
+
+    /// Whether a sequence holds its tokens from the first on; models with a sliding window drop those behind it.
+    pub(crate) fn remembers_from_start(&self, sequence: usize) -> bool {
+        // SAFETY: the memory is the context's.
+        self.has_memory
+            && unsafe { sys::llama_memory_seq_pos_min(sys::llama_get_memory(self.raw.as_ptr()), signed(sequence)) <= 0 }
+    }
+
+    /// Makes a sequence a copy of another.
+    pub(crate) fn copy_sequence(&mut self, from: usize, to: usize) {
         if self.has_memory {
-            let sequence = i32::try_from(sequence).unwrap_or(i32::MAX);
-            // SAFETY: the memory is the context's; removing a whole sequence cannot fail.
-            unsafe { sys::llama_memory_seq_rm(sys::llama_get_memory(self.raw.as_ptr()), sequence, -1, -1) };
+            // SAFETY: the memory is the context's, and both are sequences of it. What it held goes first.
+            unsafe {
+                let memory = sys::llama_get_memory(self.raw.as_ptr());
+                sys::llama_memory_seq_rm(memory, signed(to), -1, -1);
+                sys::llama_memory_seq_cp(memory, signed(from), signed(to), -1, -1);
+            }
         }
+    }
+
+    /// Removes `count` tokens of a sequence after the first `kept`, and moves those up to `held` in their place.
+    pub(crate) fn shift_sequence(&mut self, sequence: usize, kept: usize, count: usize, held: usize) {
+        let (sequence, from, to) = (signed(sequence), signed(kept), signed(kept + count));
+        // SAFETY: the memory is the context's, and `can_shift` was asked when it was made.
+        unsafe {
+            let memory = sys::llama_get_memory(self.raw.as_ptr());
+            sys::llama_memory_seq_rm(memory, sequence, from, to);
+            sys::llama_memory_seq_add(memory, sequence, to, signed(held), from - to);
+        }
+    }
+
+    /// Whether tokens can be moved to other positions.
+    pub(crate) fn can_shift(&self) -> bool {
+        // SAFETY: the memory is the context's.
+        self.has_memory && unsafe { sys::llama_memory_can_shift(sys::llama_get_memory(self.raw.as_ptr())) }
+    }
+
+    /// The state of a sequence.
+    pub(crate) fn save_sequence(&mut self, sequence: usize) -> Option<Vec<u8>> {
+        let sequence = signed(sequence);
+        // SAFETY: the buffer has the size that llama.cpp asks for.
+        let (size, written, state) = unsafe {
+            let size = sys::llama_state_seq_get_size(self.raw.as_ptr(), sequence);
+            let mut state = vec![0u8; size];
+            (size, sys::llama_state_seq_get_data(self.raw.as_ptr(), state.as_mut_ptr(), size, sequence), state)
+        };
+        (written > 0 && written == size).then_some(state)
+    }
+
+    /// Gives a sequence a state of [`Self::save_sequence`]. If that fails, it is empty, and false comes back.
+    pub(crate) fn restore_sequence(&mut self, sequence: usize, state: &[u8]) -> bool {
+        // SAFETY: the buffer has the size that is passed, and it was written by this context.
+        let read =
+            unsafe { sys::llama_state_seq_set_data(self.raw.as_ptr(), state.as_ptr(), state.len(), signed(sequence)) };
+        if read == 0 {
+            self.cut_sequence(sequence, 0);
+        }
+        read > 0
     }
 
     /// Forgets everything.
@@ -225,6 +299,10 @@ pub(crate) fn pooling_from(number: sys::llama_pooling_type) -> Option<Pooling> {
         sys::LLAMA_POOLING_TYPE_RANK => Some(Pooling::Rank),
         _ => None,
     }
+}
+
+fn signed(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 fn context_error(reason: &str) -> Error {

@@ -17,6 +17,8 @@ pub struct Counters {
     pub failed: u64,
     /// Tokens read.
     pub input_tokens: u64,
+    /// Of these, tokens that were computed before.
+    pub cached_tokens: u64,
     /// Tokens written.
     pub output_tokens: u64,
 }
@@ -30,6 +32,7 @@ pub(crate) struct Tally {
     cancelled: AtomicU64,
     failed: AtomicU64,
     input_tokens: AtomicU64,
+    cached_tokens: AtomicU64,
     output_tokens: AtomicU64,
 }
 
@@ -42,8 +45,10 @@ pub(crate) enum End {
 }
 
 impl Tally {
-    pub(crate) fn queued(&self) {
-        self.queued.fetch_add(1, Relaxed);
+    /// Counts a request that comes, unless `most` are there already.
+    pub(crate) fn queue(&self, most: u64) -> bool {
+        let running = self.running.load(Relaxed);
+        self.queued.fetch_update(Relaxed, Relaxed, |queued| (queued + running < most).then_some(queued + 1)).is_ok()
     }
 
     pub(crate) fn started(&self) {
@@ -65,6 +70,11 @@ impl Tally {
         self.count(end);
     }
 
+    /// Tokens of a prompt need not be computed.
+    pub(crate) fn reused(&self, tokens: usize) {
+        self.cached_tokens.fetch_add(tokens as u64, Relaxed);
+    }
+
     pub(crate) fn read(&self) -> Counters {
         Counters {
             running: self.running.load(Relaxed),
@@ -73,6 +83,7 @@ impl Tally {
             cancelled: self.cancelled.load(Relaxed),
             failed: self.failed.load(Relaxed),
             input_tokens: self.input_tokens.load(Relaxed),
+            cached_tokens: self.cached_tokens.load(Relaxed),
             output_tokens: self.output_tokens.load(Relaxed),
         }
     }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crate::config::{ContextConfig, ModelConfig};
+use crate::config::ModelConfig;
 use crate::counters::{Counters, Tally};
 use crate::embed::EmbedJob;
 use crate::error::Error;
@@ -86,10 +86,10 @@ impl Engine {
     /// Queues a request for text.
     ///
     /// # Errors
-    /// [`Error::InvalidRequest`] and [`Error::Unsupported`] for what can be seen at once; the listener is then dropped
-    /// without a call. Everything else arrives through [`Listener::done`].
+    /// [`Error::InvalidRequest`] and [`Error::Unsupported`] for what can be seen at once, [`Error::Overloaded`] if as
+    /// many requests wait as may; the listener is then dropped without a call. Everything else arrives through [`Listener::done`].
     pub fn generate(&self, request: TextRequest, listener: Box<dyn Listener>) -> Result<Cancel, Error> {
-        let (job, cancel) = text_job(&self.shared.info, &self.shared.sampling, request, listener)?;
+        let (job, cancel) = text_job(&self.shared.info, &self.shared.sampling, &self.shared.tally, request, listener)?;
         self.send(Command::Generate(Box::new(job)));
         Ok(cancel)
     }
@@ -103,7 +103,7 @@ impl Engine {
         request: EmbedRequest,
         done: Box<dyn FnOnce(Result<Embedding, Error>) + Send>,
     ) -> Result<Cancel, Error> {
-        let (job, cancel) = embed_job(&self.shared.info, request, done)?;
+        let (job, cancel) = embed_job(&self.shared.info, &self.shared.tally, request, done)?;
         self.send(Command::Embed(job));
         Ok(cancel)
     }
@@ -115,7 +115,6 @@ impl Engine {
     }
 
     fn send(&self, command: Command) {
-        self.shared.tally.queued();
         // If the thread is gone, the command is dropped, and its reply says so.
         let _ = self.shared.commands.send(command);
     }
@@ -155,20 +154,22 @@ impl Cancel {
 /// As [`Engine::load`].
 pub fn inspect(path: &Path) -> Result<ModelInfo, Error> {
     let model = Model::read_metadata(path)?;
-    let plan = Plan::new(&ContextConfig::default(), &model)?;
+    let plan = Plan::new(&ModelConfig::default(), &model)?;
     Ok(ModelInfo::new(path, &model, &plan))
 }
 
-/// A request for text that was checked, and what cancels it.
+/// A request for text that was checked and counted, and what cancels it.
 pub(crate) fn text_job(
     info: &ModelInfo,
     sampling: &ModelSampling,
+    tally: &Tally,
     request: TextRequest,
     listener: Box<dyn Listener>,
 ) -> Result<(Job, Cancel), Error> {
     check_generates(info)?;
     check_request(&request, info)?;
     let sampling = sampling.resolve(&request, info.vocabulary)?;
+    enter(tally, info)?;
     let cancelled = Arc::new(AtomicBool::new(false));
     let job = Job {
         request,
@@ -180,18 +181,35 @@ pub(crate) fn text_job(
     Ok((job, Cancel(cancelled)))
 }
 
-/// A request for vectors that was checked, and what cancels it.
-pub(crate) fn embed_job(info: &ModelInfo, request: EmbedRequest, done: EmbedDone) -> Result<(EmbedJob, Cancel), Error> {
+/// A request for vectors that was checked and counted, and what cancels it.
+pub(crate) fn embed_job(
+    info: &ModelInfo,
+    tally: &Tally,
+    request: EmbedRequest,
+    done: EmbedDone,
+) -> Result<(EmbedJob, Cancel), Error> {
     if !info.capabilities.embeds {
         return Err(Error::Unsupported(cannot_embed(info.capabilities.class)));
     }
     if request.inputs.is_empty() {
         return Err(Error::invalid("there is no input to embed"));
     }
+    enter(tally, info)?;
     let cancelled = Arc::new(AtomicBool::new(false));
     let job =
         EmbedJob { request, reply: EmbedReply::new(done), cancelled: Arc::clone(&cancelled), accepted: Instant::now() };
     Ok((job, Cancel(cancelled)))
+}
+
+/// Counts a request that comes, or refuses it.
+fn enter(tally: &Tally, info: &ModelInfo) -> Result<(), Error> {
+    if tally.queue(info.most_requests) {
+        return Ok(());
+    }
+    Err(Error::Overloaded(format!(
+        "{} requests run or wait already, as many as may; try again later or raise max_queued_requests",
+        info.most_requests
+    )))
 }
 
 fn check_generates(info: &ModelInfo) -> Result<(), Error> {

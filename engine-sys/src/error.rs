@@ -28,6 +28,9 @@ pub enum Error {
         /// Tokens that the context holds.
         context_tokens: u32,
     },
+    /// As many requests wait as may; another attempt may succeed.
+    #[error("{0}")]
+    Overloaded(String),
     /// It was cancelled before there was an outcome: a load that its progress callback ended, or an embedding.
     #[error("cancelled")]
     Cancelled,

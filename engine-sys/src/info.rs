@@ -35,6 +35,8 @@ pub struct ModelInfo {
     pub chat_template: Option<String>,
     /// Tokens of prompt and answer together that one request may have, as configured.
     pub context: u32,
+    /// Requests that may run or wait at the same time, as configured.
+    pub most_requests: u64,
     /// What the model can do, as configured.
     pub capabilities: Capabilities,
 }
@@ -55,6 +57,7 @@ impl ModelInfo {
             vocabulary: model.vocab().size(),
             chat_template: model.chat_template(),
             context: plan.context,
+            most_requests: u64::from(plan.running) + u64::from(plan.queue),
             capabilities: plan.capabilities(model),
         }
     }

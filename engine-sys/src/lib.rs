@@ -4,6 +4,7 @@
 //! queue requests and answer through callbacks on that thread. Everything that a host needs to know about a model is
 //! in [`ModelInfo`]. This is the only crate of the project that calls C; its types stay private.
 
+mod backend;
 mod config;
 mod context;
 mod counters;
@@ -17,6 +18,7 @@ mod info;
 mod log;
 mod model;
 mod plan;
+mod prefix;
 mod prompt;
 mod reply;
 mod request;
@@ -24,6 +26,7 @@ mod sampler;
 mod sampling;
 mod scheduler;
 mod slot;
+mod snapshots;
 mod sys;
 mod template;
 mod vocab;
@@ -32,13 +35,14 @@ mod web;
 mod worker;
 
 pub use config::{
-    CacheType, ContextConfig, FlashAttention, GpuLayers, LogitBias, ModelConfig, Placement, Pooling, SamplerStage,
-    Sampling,
+    CacheConfig, CacheMode, CacheType, ContextConfig, FlashAttention, GpuLayers, LogitBias, ModelConfig, Placement,
+    Policy, Pooling, SamplerStage, Sampling, SchedulerConfig,
 };
 pub use counters::Counters;
 pub use engine::{Cancel, Engine, inspect};
 pub use error::{Error, ModelFault};
 pub use info::{Capabilities, EmbeddingInfo, ModelClass, ModelInfo};
 pub use request::{
-    ChatMessage, EmbedRequest, Embedding, Finish, Input, Listener, Outcome, Role, Stats, TextRequest, TokenBatch,
+    CacheSource, ChatMessage, EmbedRequest, Embedding, Finish, Input, Listener, Outcome, Role, Stats, TextRequest,
+    TokenBatch,
 };

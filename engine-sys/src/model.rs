@@ -128,6 +128,18 @@ impl Model {
         unsafe { sys::llama_model_is_diffusion(self.raw()) }
     }
 
+    /// Whether it remembers a state instead of every token, and so cannot go back to an earlier one.
+    pub(crate) fn is_recurrent(&self) -> bool {
+        // SAFETY: see `class`.
+        unsafe { sys::llama_model_is_recurrent(self.raw()) || sys::llama_model_is_hybrid(self.raw()) }
+    }
+
+    /// Whether every token of a sequence stays in memory until it is removed.
+    pub(crate) fn remembers_all(&self) -> bool {
+        // SAFETY: see `class`.
+        !self.is_recurrent() && unsafe { sys::llama_model_n_swa(self.raw()) } == 0
+    }
+
     pub(crate) fn context_length(&self) -> u32 {
         // SAFETY: see `class`.
         positive(unsafe { sys::llama_model_n_ctx_train(self.raw()) })

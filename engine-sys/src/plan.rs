@@ -3,7 +3,9 @@
 #[cfg(not(target_os = "emscripten"))]
 use std::thread::available_parallelism;
 
-use crate::config::{CacheType, ContextConfig, FlashAttention, Pooling};
+use crate::config::{
+    CacheConfig, CacheMode, CacheType, ContextConfig, FlashAttention, ModelConfig, Policy, Pooling, SchedulerConfig,
+};
 use crate::context::{pooling_from, pooling_number};
 use crate::error::Error;
 use crate::info::{Capabilities, EmbeddingInfo, ModelClass};
@@ -14,6 +16,12 @@ const DEFAULT_CONTEXT: u32 = 4096;
 const DEFAULT_BATCH: u32 = 2048;
 const DEFAULT_UBATCH: u32 = 512;
 const MAX_SLOTS: u32 = 64;
+const DEFAULT_QUEUE: u32 = 1024;
+const MAX_QUEUE: u32 = 1 << 16;
+const DEFAULT_SNAPSHOTS: u32 = 32;
+const MAX_SNAPSHOTS: u32 = 4096;
+const DEFAULT_SNAPSHOT_BYTES: u64 = 256 << 20;
+const DEFAULT_RETAINED: u32 = 100;
 /// ggml's `GGML_MAX_N_THREADS`.
 #[cfg(not(target_os = "emscripten"))]
 const MAX_THREADS: u32 = 512;
@@ -49,11 +57,23 @@ pub(crate) struct Plan {
     cache_type_k: CacheType,
     cache_type_v: CacheType,
     pub(crate) warmup: bool,
+    pub(crate) policy: Policy,
+    pub(crate) prefill_chunk: Option<u32>,
+    /// Requests for text that run at the same time.
+    pub(crate) running: u32,
+    /// Requests that wait.
+    pub(crate) queue: u32,
+    pub(crate) cache_mode: CacheMode,
+    pub(crate) snapshot_entries: u32,
+    pub(crate) snapshot_bytes: u64,
+    /// Tokens that a shift of a full context keeps; none where there is no shift.
+    pub(crate) shift: Option<u32>,
 }
 
 impl Plan {
     /// Checks `config` against the model and fills in the defaults.
-    pub(crate) fn new(config: &ContextConfig, model: &Model) -> Result<Self, Error> {
+    pub(crate) fn new(config: &ModelConfig, model: &Model) -> Result<Self, Error> {
+        let ModelConfig { context: config, scheduler, cache, .. } = config;
         let slots = ranged("n_parallel", config.n_parallel.unwrap_or(1), 1, MAX_SLOTS)?;
         let context = context_length(config, model.context_length())?;
         let total = context.checked_mul(slots).filter(|total| i32::try_from(*total).is_ok());
@@ -88,8 +108,19 @@ impl Plan {
             cache_type_k: config.cache_type_k.unwrap_or(DEFAULT_CACHE),
             cache_type_v: config.cache_type_v.unwrap_or(DEFAULT_CACHE),
             warmup: config.warmup.unwrap_or(true),
+            policy: scheduler.policy.unwrap_or_default(),
+            prefill_chunk: chunk_size(scheduler, batch)?,
+            running: ranged("max_running_requests", scheduler.max_running_requests.unwrap_or(slots), 1, slots)?,
+            queue: ranged("max_queued_requests", scheduler.max_queued_requests.unwrap_or(DEFAULT_QUEUE), 0, MAX_QUEUE)?,
+            cache_mode: cache.mode.unwrap_or_default(),
+            snapshot_entries: snapshot_entries(cache)?,
+            snapshot_bytes: cache.max_snapshot_bytes.unwrap_or(DEFAULT_SNAPSHOT_BYTES),
+            shift: shift(cache, context)?,
         };
         plan.check_cache()?;
+        if purpose != Purpose::Text {
+            refuse_text_options(scheduler, cache)?;
+        }
         Ok(match purpose {
             // An encoder sees a whole text at once, and pooling needs all of its tokens in one computation.
             Purpose::Vectors(_) => Self { batch: context, ubatch: context, ..plan },
@@ -161,6 +192,49 @@ impl Plan {
         }
         params
     }
+}
+
+fn chunk_size(config: &SchedulerConfig, batch: u32) -> Result<Option<u32>, Error> {
+    config.prefill_chunk_size.map(|size| ranged("prefill_chunk_size", size, 1, batch)).transpose()
+}
+
+fn snapshot_entries(config: &CacheConfig) -> Result<u32, Error> {
+    let keeps = matches!(config.mode, Some(CacheMode::StateSnapshot | CacheMode::LiveSlotAndSnapshot));
+    let limited = config.max_snapshot_entries.is_some() || config.max_snapshot_bytes.is_some();
+    if limited && !keeps {
+        return Err(Error::configuration(
+            "max_snapshot_entries and max_snapshot_bytes have an effect on snapshots only; set cache.mode to \
+             state_snapshot or live_slot_and_snapshot, or leave them out",
+        ));
+    }
+    ranged("max_snapshot_entries", config.max_snapshot_entries.unwrap_or(DEFAULT_SNAPSHOTS), 1, MAX_SNAPSHOTS)
+}
+
+/// Tokens that a shift keeps.
+fn shift(config: &CacheConfig, context: u32) -> Result<Option<u32>, Error> {
+    if config.context_shift != Some(true) {
+        if config.retained_prefix_tokens.is_some() {
+            return Err(Error::configuration(
+                "retained_prefix_tokens has an effect on a context shift only; set context_shift to true or leave it out",
+            ));
+        }
+        return Ok(None);
+    }
+    let retained = config.retained_prefix_tokens.unwrap_or(DEFAULT_RETAINED.min(context / 4));
+    ranged("retained_prefix_tokens", retained, 0, context.saturating_sub(2)).map(Some)
+}
+
+/// Embeddings have no slots, and nothing of theirs is kept.
+fn refuse_text_options(scheduler: &SchedulerConfig, cache: &CacheConfig) -> Result<(), Error> {
+    let SchedulerConfig { policy, prefill_chunk_size, max_running_requests, max_queued_requests: _ } = scheduler;
+    let scheduled = policy.is_some() || prefill_chunk_size.is_some() || max_running_requests.is_some();
+    if scheduled || *cache != CacheConfig::default() {
+        return Err(Error::configuration(
+            "policy, prefill_chunk_size, max_running_requests and the cache have an effect on writing text only; leave \
+             them out",
+        ));
+    }
+    Ok(())
 }
 
 /// Numbers in one vector.

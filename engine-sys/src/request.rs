@@ -25,6 +25,8 @@ pub struct TextRequest {
     pub grammar: Option<String>,
     /// A JSON schema, as JSON text, that the text must match. Not together with `grammar`.
     pub json_schema: Option<String>,
+    /// A hint: requests with the same key are likely to begin alike. It never decides what may be shared.
+    pub context_key: Option<String>,
 }
 
 impl TextRequest {
@@ -40,6 +42,7 @@ impl TextRequest {
             sampling: Sampling::default(),
             grammar: None,
             json_schema: None,
+            context_key: None,
         }
     }
 }
@@ -125,6 +128,26 @@ pub struct Stats {
     pub decode: Duration,
     /// Prompt tokens that were computed, not reused.
     pub prefill_tokens: u32,
+    /// Prompt tokens that were computed before, for this caller or another.
+    pub cached_tokens: u32,
+    /// Where these came from.
+    pub cache_source: CacheSource,
+    /// The median time between two tokens; none with fewer than two tokens.
+    pub inter_token_p50: Option<Duration>,
+    /// The time between two tokens that 99 % do not exceed.
+    pub inter_token_p99: Option<Duration>,
+}
+
+/// Where the reused beginning of a prompt came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheSource {
+    /// Nothing was reused.
+    #[default]
+    None,
+    /// A slot of the context held it.
+    Live,
+    /// A snapshot held it.
+    Snapshot,
 }
 
 /// Who receives an answer.

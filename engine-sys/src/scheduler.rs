@@ -2,39 +2,107 @@
 //!
 //! [`Scheduler::step`] does a bounded piece of work and returns: it has no thread, no timer and no lock, so that a
 //! native thread and a browser's worker can both drive it.
+//!
+//! A slot that ends a request keeps what its sequence holds. A later prompt that begins alike, whoever sent it, goes on
+//! in that slot or starts with a copy; while another request still reads the same beginning, it waits for that.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::context::{Batch, Context, Failed};
+use crate::backend::Backend;
+use crate::config::{CacheMode, Policy};
+use crate::context::{Batch, Failed};
 use crate::counters::Tally;
 use crate::error::Error;
-use crate::model::Model;
 use crate::plan::Plan;
-use crate::prompt;
-use crate::request::{Finish, Input};
-use crate::sampler::{Choice, Constraint, Sampler};
+use crate::prefix::{self, Candidate, Source};
+use crate::request::{CacheSource, Finish};
+use crate::sampler::Choice;
 use crate::slot::{Job, Slot};
-use crate::template::Template;
+use crate::snapshots::Snapshots;
+use crate::vocab::Token;
+
+/// How many tokens a sequence must hold for a snapshot of it to be worth its bytes.
+const WORTH_SAVING: usize = 16;
+
+/// The rules that a scheduler keeps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rules {
+    /// Tokens that one request may have.
+    pub(crate) context: u32,
+    pub(crate) slots: usize,
+    /// Requests that run at the same time, at most `slots`.
+    pub(crate) running: usize,
+    /// Most prompt tokens in one step, while others write and while nobody does.
+    pub(crate) chunk: usize,
+    pub(crate) chunk_alone: usize,
+    pub(crate) cache: CacheMode,
+    pub(crate) snapshot_entries: usize,
+    pub(crate) snapshot_bytes: u64,
+    /// Tokens that stay when a full context is shifted; none where it is not.
+    pub(crate) shift: Option<usize>,
+}
+
+impl Rules {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let (ubatch, batch) = (plan.ubatch as usize, plan.batch as usize);
+        let (chunk, chunk_alone) = match (plan.prefill_chunk, plan.policy) {
+            (Some(size), _) => (size as usize, size as usize),
+            (None, Policy::LatencyFirst) => ((ubatch / 4).max(1), ubatch),
+            (None, Policy::Balanced) => (ubatch, batch),
+            (None, Policy::ThroughputFirst) => (batch, batch),
+        };
+        Self {
+            context: plan.context,
+            slots: plan.slots as usize,
+            running: plan.running as usize,
+            chunk,
+            chunk_alone,
+            cache: plan.cache_mode,
+            snapshot_entries: plan.snapshot_entries as usize,
+            snapshot_bytes: plan.snapshot_bytes,
+            shift: plan.shift.map(|kept| kept as usize),
+        }
+    }
+
+    fn keeps_live(&self) -> bool {
+        matches!(self.cache, CacheMode::LiveSlotPrefix | CacheMode::LiveSlotAndSnapshot)
+    }
+
+    fn keeps_snapshots(&self) -> bool {
+        matches!(self.cache, CacheMode::StateSnapshot | CacheMode::LiveSlotAndSnapshot)
+    }
+}
 
 /// Runs the generations of one model.
-pub(crate) struct Scheduler {
-    /// Freed before the model, which it keeps.
-    context: Context,
-    template: Result<Template, String>,
-    model: Rc<Model>,
-    context_tokens: u32,
-    /// Most prompt tokens in one step: running requests wait for no more than these, and so does a cancel.
-    prefill_share: usize,
+pub(crate) struct Scheduler<B: Backend> {
+    backend: B,
+    rules: Rules,
     queue: VecDeque<Job>,
-    slots: Vec<Option<Slot>>,
+    /// Requests that have a claim on a slot, and wait for the beginning of their prompt.
+    ready: Vec<Slot<B::Sampler>>,
+    places: Vec<Place<B::Sampler>>,
+    snapshots: Snapshots,
     batch: Batch,
     tally: Arc<Tally>,
+    clock: u64,
+}
+
+/// A slot, and what its sequence holds.
+struct Place<S> {
+    slot: Option<Slot<S>>,
+    /// The tokens that the sequence holds, while nothing runs in it.
+    held: Vec<Token>,
+    key: Option<String>,
+    used: u64,
 }
 
 /// What one slot has in the batch.
+#[derive(Clone, Copy)]
 struct Share {
     slot: usize,
     count: usize,
@@ -42,22 +110,18 @@ struct Share {
     output: Option<usize>,
 }
 
-impl Scheduler {
-    pub(crate) fn new(model: Rc<Model>, context: Context, plan: &Plan, tally: Arc<Tally>) -> Self {
-        let template = match model.chat_template() {
-            Some(_) => Template::new(&model),
-            None => Err(String::new()),
-        };
+impl<B: Backend> Scheduler<B> {
+    pub(crate) fn new(backend: B, rules: Rules, tally: Arc<Tally>) -> Self {
         Self {
-            context,
-            template,
-            model,
-            context_tokens: plan.context,
-            prefill_share: plan.ubatch as usize,
+            backend,
+            rules,
             queue: VecDeque::new(),
-            slots: (0..plan.slots).map(|_| None).collect(),
+            ready: Vec::new(),
+            places: (0..rules.slots).map(|_| Place { slot: None, held: Vec::new(), key: None, used: 0 }).collect(),
+            snapshots: Snapshots::new(rules.snapshot_entries, rules.snapshot_bytes),
             batch: Batch::default(),
             tally,
+            clock: 0,
         }
     }
 
@@ -71,11 +135,12 @@ impl Scheduler {
     pub(crate) fn step(&mut self) -> bool {
         self.end_cancelled();
         self.admit();
+        self.settle();
         let shares = self.fill_batch();
         if !shares.is_empty() {
             self.compute(&shares);
         }
-        !self.queue.is_empty() || self.slots.iter().any(Option::is_some)
+        !self.queue.is_empty() || self.running() > 0
     }
 
     /// Ends everything as cancelled.
@@ -83,9 +148,16 @@ impl Scheduler {
         for job in std::mem::take(&mut self.queue) {
             job.cancel(&self.tally);
         }
-        for index in 0..self.slots.len() {
+        for slot in std::mem::take(&mut self.ready) {
+            slot.finish(Finish::Cancelled, &self.tally);
+        }
+        for index in 0..self.places.len() {
             self.finish(index, Finish::Cancelled);
         }
+    }
+
+    fn running(&self) -> usize {
+        self.ready.len() + self.places.iter().filter(|place| place.slot.is_some()).count()
     }
 
     fn end_cancelled(&mut self) {
@@ -95,50 +167,136 @@ impl Scheduler {
         for job in cancelled {
             job.cancel(&self.tally);
         }
-        for index in 0..self.slots.len() {
-            if self.slot(index).is_some_and(|slot| slot.is_cancelled()) {
+        let (cancelled, ready): (Vec<_>, _) = std::mem::take(&mut self.ready).into_iter().partition(Slot::is_cancelled);
+        self.ready = ready;
+        for slot in cancelled {
+            slot.finish(Finish::Cancelled, &self.tally);
+        }
+        for index in 0..self.places.len() {
+            if self.slot(index).is_some_and(Slot::is_cancelled) {
                 self.finish(index, Finish::Cancelled);
             }
         }
     }
 
-    /// Gives waiting requests the free slots, in the order they came.
+    /// Gives waiting requests a claim on the free slots, in the order they came.
     fn admit(&mut self) {
-        while let Some(free) = self.slots.iter().position(Option::is_none) {
+        while self.running() < self.rules.running {
             let Some(job) = self.queue.pop_front() else { return };
-            match self.prepare(&job) {
+            match self.backend.prepare(&job) {
                 Ok((prompt, sampler)) => {
                     self.tally.started();
-                    let slot = Slot::new(job, prompt, sampler, self.context_tokens);
-                    if let Some(place) = self.slots.get_mut(free) {
-                        *place = Some(slot);
-                    }
+                    self.ready.push(Slot::new(job, prompt, sampler, self.rules.context, self.rules.shift.is_some()));
                 }
                 Err(error) => job.fail(error, &self.tally),
             }
         }
     }
 
-    fn prepare(&self, job: &Job) -> Result<(Vec<i32>, Sampler), Error> {
-        let request = &job.request;
-        let template = match (&request.input, &self.template) {
-            (Input::Chat(_), Err(reason)) if !reason.is_empty() => {
-                return Err(Error::Unsupported(format!(
-                    "the model's chat template cannot be read; use query with a prompt that is formatted for it: {reason}"
-                )));
+    /// Puts the requests that have a claim into slots, but for those that wait for what another one reads.
+    fn settle(&mut self) {
+        for slot in std::mem::take(&mut self.ready) {
+            match self.find(&slot) {
+                prefix::Plan::Start(source) => self.start(slot, source),
+                prefix::Plan::Wait => self.ready.push(slot),
             }
-            (_, template) => template.as_ref().ok(),
+        }
+    }
+
+    fn find(&self, slot: &Slot<B::Sampler>) -> prefix::Plan {
+        if !self.rules.keeps_live() {
+            return prefix::Plan::Start(None);
+        }
+        let candidates = self.places.iter().enumerate().map(|(index, place)| Candidate {
+            slot: index,
+            held: place.slot.as_ref().map_or(&place.held, Slot::held),
+            coming: place.slot.as_ref().map_or(&[], Slot::coming),
+            is_free: place.slot.is_none(),
+            is_akin: place.key.is_some() && place.key == slot.key,
+            used: place.used,
+        });
+        prefix::find(slot.prompt(), candidates, |index, held, kept| self.backend.can_cut(index, held, kept))
+    }
+
+    /// Starts a request in a free slot, with as much of its prompt as is computed already.
+    fn start(&mut self, mut slot: Slot<B::Sampler>, source: Option<Source>) {
+        let Some(target) = self.target(source) else {
+            // There are as many free slots as there are claims.
+            slot.fail(Error::Internal("there is no free slot".to_owned()), &self.tally);
+            return;
         };
-        let vocab = self.model.vocab();
-        let tokens = prompt::tokenize(vocab, template, &request.input, self.context_tokens)?;
-        let constraint = match (&request.grammar, &request.json_schema) {
-            (Some(grammar), _) => Constraint::Grammar(grammar),
-            (None, Some(schema)) => Constraint::Schema(schema),
-            (None, None) => Constraint::None,
+        let live = source.map_or(0, |source| source.shared);
+        let continues = source.is_some_and(|source| source.slot == target && source.is_mostly_shared());
+        if !continues || self.saved(slot.prompt(), live).is_some() {
+            self.save(target);
+        }
+        let saved = self.saved(slot.prompt(), live);
+        let reused = match (saved, source) {
+            (Some((snapshot, shared)), _) => {
+                self.restore(target, snapshot, shared).then_some((CacheSource::Snapshot, shared))
+            }
+            (None, Some(source)) => {
+                if source.slot != target {
+                    self.backend.copy(source.slot, target);
+                }
+                self.cut(target, source.held, source.shared).then_some((CacheSource::Live, source.shared))
+            }
+            (None, None) => None,
         };
-        let mut sampler = Sampler::new(vocab, &job.sampling, constraint, self.context_tokens)?;
-        sampler.observe(&tokens)?;
-        Ok((tokens, sampler))
+        match reused {
+            Some((source, count)) => {
+                self.tally.reused(count);
+                slot.reuse(source, count);
+            }
+            None => drop(self.backend.cut(target, 0)),
+        }
+        self.clock += 1;
+        if let Some(place) = self.places.get_mut(target) {
+            *place = Place { key: slot.key.clone(), slot: Some(slot), held: Vec::new(), used: self.clock };
+        }
+    }
+
+    /// The free slot for a request: the one that it continues, else the one whose loss costs least.
+    fn target(&self, source: Option<Source>) -> Option<usize> {
+        let continued = source.filter(|source| source.is_free);
+        if let Some(source) = continued.filter(Source::is_mostly_shared) {
+            return Some(source.slot);
+        }
+        self.places
+            .iter()
+            .enumerate()
+            .filter(|(_, place)| place.slot.is_none())
+            .min_by_key(|(index, place)| {
+                (continued.is_some_and(|source| source.slot == *index), !place.held.is_empty(), place.used)
+            })
+            .map(|(index, _)| index)
+    }
+
+    /// The snapshot that holds most of a prompt's beginning, if that is more than `live` tokens.
+    fn saved(&self, prompt: &[Token], live: usize) -> Option<(usize, usize)> {
+        let beginning = prompt.split_last().map_or(&[][..], |(_, rest)| rest);
+        let best = self.snapshots.best(beginning, |held, kept| self.backend.can_cut_saved(held, kept));
+        best.filter(|(_, shared)| *shared > live)
+    }
+
+    /// Saves what a free slot holds, where snapshots are kept, before it is lost.
+    fn save(&mut self, index: usize) {
+        let Some(place) = self.places.get(index).filter(|place| place.held.len() >= WORTH_SAVING) else { return };
+        if !self.rules.keeps_snapshots() || !self.snapshots.wants(&place.held) {
+            return;
+        }
+        if let Some(state) = self.backend.save(index) {
+            self.snapshots.keep(place.held.clone(), state);
+        }
+    }
+
+    fn restore(&mut self, target: usize, snapshot: usize, shared: usize) -> bool {
+        let Some(state) = self.snapshots.state(snapshot) else { return false };
+        self.backend.cut(target, 0) && self.backend.restore(target, state) && self.backend.cut(target, shared)
+    }
+
+    fn cut(&mut self, sequence: usize, held: usize, kept: usize) -> bool {
+        held == kept || self.backend.cut(sequence, kept)
     }
 
     /// Puts one token of each writing slot into the batch, then prompts, oldest first, into what is left.
@@ -146,17 +304,26 @@ impl Scheduler {
         self.batch.clear();
         let mut shares = Vec::new();
         let mut reading = Vec::new();
-        for (index, slot) in self.slots.iter().enumerate() {
-            match slot {
-                Some(slot) if slot.is_prefilling() => reading.push((slot.started(), index)),
-                Some(slot) => shares.push(add_share(&mut self.batch, index, slot, 1)),
-                None => {}
+        for (index, place) in self.places.iter_mut().enumerate() {
+            let Some(slot) = &mut place.slot else { continue };
+            if slot.is_prefilling() {
+                reading.push((slot.started(), index));
+                continue;
             }
+            if let (true, Some(kept)) = (slot.is_full(), self.rules.shift) {
+                let held = slot.held_count();
+                let count = slot.shift(kept);
+                self.backend.shift(index, kept, count, held);
+            }
+            shares.push(add_share(&mut self.batch, index, slot, 1));
         }
         reading.sort_unstable();
-        let mut room = self.prefill_share.min(self.context.batch_size().saturating_sub(self.batch.len()));
+        let chunk = if shares.is_empty() { self.rules.chunk_alone } else { self.rules.chunk };
+        let mut room = chunk.min(self.backend.batch_size().saturating_sub(self.batch.len()));
         for (_, index) in reading {
-            let Some(slot) = self.slots.get(index).and_then(Option::as_ref).filter(|_| room > 0) else { break };
+            let Some(slot) = self.places.get(index).and_then(|place| place.slot.as_ref()).filter(|_| room > 0) else {
+                break;
+            };
             let share = add_share(&mut self.batch, index, slot, room);
             room -= share.count;
             shares.push(share);
@@ -165,35 +332,48 @@ impl Scheduler {
     }
 
     fn compute(&mut self, shares: &[Share]) {
-        let waiting = shares
-            .iter()
-            .filter_map(|share| self.slots.get(share.slot)?.as_ref())
-            .map(|slot| Arc::clone(slot.cancelled()))
-            .collect();
-        match self.context.compute(&mut self.batch, waiting) {
+        let waiting = shares.iter().filter_map(|share| self.slot(share.slot)).map(Slot::cancelled).collect();
+        match self.backend.compute(&mut self.batch, waiting) {
             Ok(()) => {
                 for share in shares {
                     self.advance(share);
                 }
             }
-            // Everyone in the batch is cancelled; the next step ends them.
+            // Everyone in the batch is cancelled.
             Err(Failed::Cancelled) => self.end_cancelled(),
-            Err(Failed::Broken(reason)) => {
-                for share in shares {
-                    self.fail(share.slot, Error::Internal(format!("the computation failed: {reason}")));
-                }
+            Err(Failed::Broken(reason)) => match shares {
+                [share] => self.fail(share.slot, Error::Internal(format!("the computation failed: {reason}"))),
+                _ => self.compute_apart(shares),
+            },
+        }
+    }
+
+    /// Computes the shares of a batch that failed one by one, so that only those fail that are at fault.
+    fn compute_apart(&mut self, shares: &[Share]) {
+        for share in shares {
+            let Some(held) = self.slot(share.slot).map(Slot::held_count) else { continue };
+            if !self.backend.cut(share.slot, held) {
+                let reason = "the computation failed, and the model cannot go back to where it began".to_owned();
+                self.fail(share.slot, Error::Internal(reason));
+                continue;
+            }
+            self.batch.clear();
+            if let Some(slot) = self.places.get(share.slot).and_then(|place| place.slot.as_ref()) {
+                let share = add_share(&mut self.batch, share.slot, slot, share.count);
+                self.compute(&[share]);
             }
         }
     }
 
     /// Takes a slot's part of a computed batch, and its next token.
     fn advance(&mut self, share: &Share) {
-        let Some(slot) = self.slots.get_mut(share.slot).and_then(Option::as_mut) else { return };
+        let Some(slot) = self.places.get_mut(share.slot).and_then(|place| place.slot.as_mut()) else { return };
         slot.computed(share.count);
         let Some(output) = share.output else { return };
-        match slot.sampler().sample(&mut self.context, output) {
+        match self.backend.sample(slot.sampler(), output) {
+            Ok(Choice::Token(token)) if self.backend.is_end(token) => self.finish(share.slot, Finish::Stop),
             Ok(Choice::Token(token)) => {
-                if let ControlFlow::Break(finish) = slot.take(token, self.model.vocab()) {
+                if let ControlFlow::Break(finish) = slot.take(token, &self.backend.piece(token)) {
                     self.finish(share.slot, finish);
                 }
             }
@@ -203,32 +383,46 @@ impl Scheduler {
         }
     }
 
+    /// Ends a request; its slot keeps what it holds.
     fn finish(&mut self, index: usize, finish: Finish) {
-        if let Some(slot) = self.vacate(index) {
-            slot.finish(finish, &self.tally);
+        let Some(place) = self.places.get_mut(index) else { return };
+        let Some(slot) = place.slot.take() else { return };
+        place.held = slot.held().to_vec();
+        // A computation that was ended may have left a part of itself.
+        let clean = self.backend.cut(index, place.held.len());
+        if !clean {
+            place.held.clear();
         }
+        if !self.rules.keeps_live() {
+            self.save(index);
+        }
+        if !self.rules.keeps_live() || self.places.get(index).is_some_and(|place| place.held.is_empty()) {
+            self.forget(index);
+        }
+        slot.finish(finish, &self.tally);
     }
 
     fn fail(&mut self, index: usize, error: Error) {
-        if let Some(slot) = self.vacate(index) {
+        let slot = self.places.get_mut(index).and_then(|place| place.slot.take());
+        if let Some(slot) = slot {
+            self.forget(index);
             slot.fail(error, &self.tally);
         }
     }
 
-    /// Takes a request out of its slot. Its part of the KV cache is forgotten here, which is where keeping it for a
-    /// prompt with the same start would begin.
-    fn vacate(&mut self, index: usize) -> Option<Slot> {
-        let slot = self.slots.get_mut(index)?.take()?;
-        self.context.clear_sequence(index);
-        Some(slot)
+    fn forget(&mut self, index: usize) {
+        self.backend.cut(index, 0);
+        if let Some(place) = self.places.get_mut(index) {
+            place.held.clear();
+        }
     }
 
-    fn slot(&self, index: usize) -> Option<&Slot> {
-        self.slots.get(index)?.as_ref()
+    fn slot(&self, index: usize) -> Option<&Slot<B::Sampler>> {
+        self.places.get(index)?.slot.as_ref()
     }
 }
 
-fn add_share(batch: &mut Batch, index: usize, slot: &Slot, most: usize) -> Share {
+fn add_share<S>(batch: &mut Batch, index: usize, slot: &Slot<S>, most: usize) -> Share {
     let feed = slot.feed(most);
     let mut last = None;
     for (offset, token) in feed.tokens.iter().enumerate() {

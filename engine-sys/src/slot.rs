@@ -3,16 +3,15 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::counters::{End, Tally};
 use crate::cutter::{Cut, Cutter};
 use crate::error::Error;
 use crate::reply::TextReply;
-use crate::request::{Finish, Outcome, Stats, TextRequest, TokenBatch};
-use crate::sampler::Sampler;
+use crate::request::{CacheSource, Finish, Outcome, Stats, TextRequest, TokenBatch};
 use crate::sampling::Resolved;
-use crate::vocab::{Token, Vocab};
+use crate::vocab::Token;
 
 /// A request for text that waits for a slot.
 pub(crate) struct Job {
@@ -43,13 +42,22 @@ impl Job {
 }
 
 /// A request for text that runs.
-pub(crate) struct Slot {
-    prompt: Vec<Token>,
-    /// Tokens of the prompt that are computed.
-    fed: usize,
-    /// The token that was chosen last and is not computed yet.
-    next: Option<Token>,
-    sampler: Sampler,
+pub(crate) struct Slot<S> {
+    /// The hint of whoever asked, which requests with the same beginning share.
+    pub(crate) key: Option<String>,
+    /// The prompt, then the tokens that were chosen; without those that a shift removed.
+    tokens: Vec<Token>,
+    /// Tokens of these that are computed.
+    held: usize,
+    /// Tokens of the prompt.
+    prompt: usize,
+    /// Of these, those that were computed before.
+    reused: usize,
+    source: CacheSource,
+    /// Tokens that the context holds.
+    context: usize,
+    is_shifted: bool,
+    sampler: S,
     cutter: Cutter,
     reply: TextReply,
     cancelled: Arc<AtomicBool>,
@@ -70,6 +78,8 @@ struct Clock {
     prefilled: Option<Instant>,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
+    /// Times between tokens, in microseconds.
+    gaps: Vec<u32>,
 }
 
 /// What a slot wants to compute next.
@@ -81,19 +91,29 @@ pub(crate) struct Feed<'a> {
     pub(crate) chooses: bool,
 }
 
-impl Slot {
-    /// Starts a request whose prompt has these tokens, in a context of `context` tokens.
-    pub(crate) fn new(job: Job, prompt: Vec<Token>, sampler: Sampler, context: u32) -> Self {
-        let room = context.saturating_sub(u32::try_from(prompt.len()).unwrap_or(u32::MAX));
+impl<S> Slot<S> {
+    /// Starts a request whose prompt has these tokens, in a context of `context` tokens, which may be shifted.
+    pub(crate) fn new(job: Job, prompt: Vec<Token>, sampler: S, context: u32, shifts: bool) -> Self {
+        let room = if shifts { context } else { context.saturating_sub(count(prompt.len())) };
+        let limit = match job.request.max_tokens {
+            Some(most) if shifts => most,
+            Some(most) => most.min(room),
+            None => room,
+        };
         Self {
-            prompt,
-            fed: 0,
-            next: None,
+            key: job.request.context_key,
+            held: 0,
+            prompt: prompt.len(),
+            tokens: prompt,
+            reused: 0,
+            source: CacheSource::None,
+            context: context as usize,
+            is_shifted: false,
             sampler,
             cutter: Cutter::new(job.request.stop),
             reply: job.reply,
             cancelled: job.cancelled,
-            limit: job.request.max_tokens.map_or(room, |most| most.min(room)),
+            limit,
             written: 0,
             sent: 0,
             owed: 0,
@@ -103,6 +123,7 @@ impl Slot {
                 prefilled: None,
                 first_token: None,
                 last_token: None,
+                gaps: Vec::new(),
             },
         }
     }
@@ -111,17 +132,17 @@ impl Slot {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn cancelled(&self) -> &Arc<AtomicBool> {
-        &self.cancelled
+    pub(crate) fn cancelled(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancelled)
     }
 
-    pub(crate) fn sampler(&mut self) -> &mut Sampler {
+    pub(crate) fn sampler(&mut self) -> &mut S {
         &mut self.sampler
     }
 
     /// Whether it reads its prompt.
     pub(crate) fn is_prefilling(&self) -> bool {
-        self.fed < self.prompt.len()
+        self.clock.prefilled.is_none()
     }
 
     /// When it started, by which slots share the room for prompts.
@@ -129,39 +150,71 @@ impl Slot {
         self.clock.started
     }
 
+    pub(crate) fn prompt(&self) -> &[Token] {
+        self.tokens.get(..self.prompt).unwrap_or_default()
+    }
+
+    /// The tokens whose computation can be shared. After a shift nothing can: what is left was computed with what is not.
+    pub(crate) fn held(&self) -> &[Token] {
+        let held = if self.is_shifted { 0 } else { self.held };
+        self.tokens.get(..held).unwrap_or_default()
+    }
+
+    /// Tokens that the sequence holds.
+    pub(crate) fn held_count(&self) -> usize {
+        self.held
+    }
+
+    /// The prompt, while it is read.
+    pub(crate) fn coming(&self) -> &[Token] {
+        if self.is_prefilling() { self.prompt() } else { &[] }
+    }
+
+    /// Takes note that the first `count` tokens of the prompt are computed already.
+    pub(crate) fn reuse(&mut self, source: CacheSource, count: usize) {
+        self.held = count;
+        self.reused = count;
+        self.source = source;
+    }
+
+    /// Whether the context has no room for another token.
+    pub(crate) fn is_full(&self) -> bool {
+        self.held >= self.context
+    }
+
+    /// Makes room: of the tokens after the first `kept`, the older half goes. Returns how many.
+    pub(crate) fn shift(&mut self, kept: usize) -> usize {
+        let count = self.held.saturating_sub(kept).div_ceil(2);
+        self.tokens.drain(kept.min(self.held)..(kept + count).min(self.held));
+        self.held -= count;
+        self.is_shifted = true;
+        count
+    }
+
     /// The next tokens to compute, at most `most`.
     pub(crate) fn feed(&self, most: usize) -> Feed<'_> {
-        if self.is_prefilling() {
-            let end = self.prompt.len().min(self.fed.saturating_add(most));
-            let tokens = self.prompt.get(self.fed..end).unwrap_or_default();
-            return Feed { tokens, position: self.fed, chooses: end == self.prompt.len() };
-        }
-        let position = self.prompt.len() + (self.written as usize).saturating_sub(1);
-        Feed { tokens: self.next.as_slice(), position, chooses: true }
+        let end = self.tokens.len().min(self.held.saturating_add(most));
+        let tokens = self.tokens.get(self.held..end).unwrap_or_default();
+        Feed { tokens, position: self.held, chooses: end == self.tokens.len() }
     }
 
     /// Takes note that `count` tokens of `feed` were computed.
     pub(crate) fn computed(&mut self, count: usize) {
-        if self.is_prefilling() {
-            self.fed += count;
-            if !self.is_prefilling() {
-                self.clock.prefilled = Some(Instant::now());
-            }
-        } else {
-            self.next = None;
+        self.held += count;
+        if self.is_prefilling() && self.held >= self.prompt {
+            self.clock.prefilled = Some(Instant::now());
         }
     }
 
-    /// Takes the chosen token. Breaks with the reason if the generation ended.
-    pub(crate) fn take(&mut self, token: Token, vocab: &Vocab) -> ControlFlow<Finish> {
-        if vocab.is_end(token) {
-            return ControlFlow::Break(Finish::Stop);
-        }
+    /// Takes the chosen token, which stands for `piece`. Breaks with the reason if the generation ended.
+    pub(crate) fn take(&mut self, token: Token, piece: &[u8]) -> ControlFlow<Finish> {
         let now = Instant::now();
         self.clock.first_token.get_or_insert(now);
-        self.clock.last_token = Some(now);
+        if let Some(last) = self.clock.last_token.replace(now) {
+            self.clock.gaps.push(u32::try_from(now.duration_since(last).as_micros()).unwrap_or(u32::MAX));
+        }
         self.written += 1;
-        let cut = self.cutter.push(&vocab.piece(token));
+        let cut = self.cutter.push(piece);
         let stopped = cut.stopped;
         if self.send(cut).is_break() {
             return ControlFlow::Break(Finish::Cancelled);
@@ -172,7 +225,7 @@ impl Slot {
         if self.written >= self.limit {
             return ControlFlow::Break(Finish::Length);
         }
-        self.next = Some(token);
+        self.tokens.push(token);
         ControlFlow::Continue(())
     }
 
@@ -188,7 +241,7 @@ impl Slot {
             let _ = self.send(rest);
             let _ = self.send_owed(String::new());
         }
-        let (input_tokens, output_tokens) = (self.fed_tokens(), self.written);
+        let (input_tokens, output_tokens) = (self.read_tokens(), self.written);
         let end = if finish == Finish::Cancelled { End::Cancelled } else { End::Completed };
         tally.ended(end, input_tokens, output_tokens);
         let outcome = Outcome { finish, input_tokens, output_tokens, stats: self.stats() };
@@ -197,12 +250,13 @@ impl Slot {
 
     /// Ends the request with an error.
     pub(crate) fn fail(self, error: Error, tally: &Tally) {
-        tally.ended(End::Failed, self.fed_tokens(), self.written);
+        tally.ended(End::Failed, self.read_tokens(), self.written);
         self.reply.done(Err(error));
     }
 
-    fn fed_tokens(&self) -> u32 {
-        u32::try_from(self.fed).unwrap_or(u32::MAX)
+    /// Tokens of the prompt that were read, computed now or before.
+    fn read_tokens(&self) -> u32 {
+        count(if self.is_prefilling() { self.held } else { self.prompt })
     }
 
     fn send(&mut self, cut: Cut) -> ControlFlow<()> {
@@ -220,15 +274,31 @@ impl Slot {
         self.reply.tokens(batch)
     }
 
-    fn stats(&self) -> Stats {
-        let clock = &self.clock;
+    fn stats(&mut self) -> Stats {
+        let read = self.read_tokens();
+        let clock = &mut self.clock;
         let first = clock.first_token;
+        clock.gaps.sort_unstable();
         Stats {
             queue: clock.started.duration_since(clock.accepted),
             time_to_first_token: first.map(|first| first.duration_since(clock.accepted)),
             prefill: clock.prefilled.unwrap_or_else(Instant::now).duration_since(clock.started),
             decode: first.zip(clock.last_token).map(|(first, last)| last.duration_since(first)).unwrap_or_default(),
-            prefill_tokens: self.fed_tokens(),
+            prefill_tokens: read.saturating_sub(count(self.reused)),
+            cached_tokens: count(self.reused),
+            cache_source: self.source,
+            inter_token_p50: percentile(&clock.gaps, 50),
+            inter_token_p99: percentile(&clock.gaps, 99),
         }
     }
+}
+
+fn count(tokens: usize) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}
+
+/// The time that `percent` of the sorted gaps do not exceed.
+fn percentile(gaps: &[u32], percent: usize) -> Option<Duration> {
+    let index = (gaps.len() * percent).div_ceil(100).saturating_sub(1);
+    gaps.get(index).map(|gap| Duration::from_micros((*gap).into()))
 }

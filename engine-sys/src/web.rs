@@ -180,7 +180,7 @@ impl Host {
         let events = Rc::clone(&self.events);
         let model = self.model.as_mut().ok_or_else(not_loaded)?;
         let listener = Relay { call, operation, request_id: requested.request_id, events: Local(events) };
-        let (job, cancel) = text_job(&model.info, &model.sampling, requested.request, Box::new(listener))
+        let (job, cancel) = text_job(&model.info, &model.sampling, &model.tally, requested.request, Box::new(listener))
             .map_err(|error| Failure::new(error, operation))?;
         model.submit(call, cancel, Command::Generate(Box::new(job)));
         Ok(())
@@ -194,8 +194,8 @@ impl Host {
             let result = wire::embedding(result, request_id);
             events.get().borrow_mut().push(Event::embedded(call, result));
         };
-        let (job, cancel) =
-            embed_job(&model.info, request, Box::new(done)).map_err(|error| Failure::new(error, Operation::Embed))?;
+        let (job, cancel) = embed_job(&model.info, &model.tally, request, Box::new(done))
+            .map_err(|error| Failure::new(error, Operation::Embed))?;
         model.submit(call, cancel, Command::Embed(job));
         Ok(())
     }
@@ -223,7 +223,6 @@ impl Model {
     }
 
     fn submit(&mut self, call: u32, cancel: Cancel, command: Command) {
-        self.tally.queued();
         self.running.insert(call, cancel);
         // Only `Command::Stop` breaks.
         let _ = self.worker.submit(command);

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
+use crate::backend::Llama;
 use crate::config::ModelConfig;
 use crate::context::{Batch, Context, Failed};
 use crate::counters::Tally;
@@ -14,7 +15,7 @@ use crate::info::ModelInfo;
 use crate::model::{Model, Progress};
 use crate::plan::{Plan, Purpose};
 use crate::sampling::ModelSampling;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Rules, Scheduler};
 use crate::slot::Job;
 
 /// What a handle asks of the thread.
@@ -29,7 +30,7 @@ pub(crate) type Ready = Result<(ModelInfo, ModelSampling), Error>;
 
 /// Who does the work.
 pub(crate) enum Worker {
-    Text(Scheduler),
+    Text(Box<Scheduler<Llama>>),
     Vectors(Embedder),
     /// The model only tells what it is; every request was refused before it came here.
     Nobody,
@@ -43,11 +44,18 @@ impl Worker {
         tally: Arc<Tally>,
     ) -> Result<(Self, ModelInfo, ModelSampling), Error> {
         let model = Rc::new(Model::load(&config.path, &config.placement, progress)?);
-        let plan = Plan::new(&config.context, &model)?;
+        let plan = Plan::new(config, &model)?;
         let info = ModelInfo::new(&config.path, &model, &plan);
         let sampling = ModelSampling::new(config.sampling.clone(), info.vocabulary)?;
         let worker = match plan.purpose {
-            Purpose::Text => Self::Text(Scheduler::new(Rc::clone(&model), context(model, &plan)?, &plan, tally)),
+            Purpose::Text => {
+                let context = context(Rc::clone(&model), &plan)?;
+                if plan.shift.is_some() && !context.can_shift() {
+                    return Err(Error::configuration("this model cannot shift its context; leave context_shift out"));
+                }
+                let backend = Llama::new(model, context, &plan);
+                Self::Text(Box::new(Scheduler::new(backend, Rules::new(&plan), tally)))
+            }
             Purpose::Vectors(_) => {
                 Self::Vectors(Embedder::new(Rc::clone(&model), context(model, &plan)?, &plan, tally))
             }

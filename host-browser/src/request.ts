@@ -100,6 +100,8 @@ export interface LocalDescriptor {
   readonly source: ModelSource;
   readonly placement?: endpoints.Placement;
   readonly context?: endpoints.ContextOptions;
+  readonly scheduler?: endpoints.SchedulerOptions;
+  readonly cache?: endpoints.CacheOptions;
   readonly sampling?: Sampling;
   /** The SHA-256 that the file must have, as hexadecimal digits; of shards, one each. */
   readonly sha256?: string | readonly string[];
@@ -157,6 +159,8 @@ export function toDescriptor(descriptor: Descriptor, model: string, keep: Keep):
           model,
           placement: descriptor.placement ?? {},
           context: descriptor.context ?? {},
+          scheduler: descriptor.scheduler ?? {},
+          cache: descriptor.cache ?? {},
           sampling: toSampling(descriptor.sampling ?? {}),
         },
       };

@@ -45,8 +45,9 @@ pub use bindings::client::{
     ChatRequest, EmbedRequest, EndpointEntry, EndpointRef, Kind, LocalEmbedOptions, QueryRequest,
 };
 pub use bindings::endpoints::{
-    Authentication, CacheType, Capabilities, ContextOptions, Credential, Descriptor, FlashAttention, GatewayDescriptor,
-    GpuLayers, Header, HeaderCredential, LocalDescriptor, Placement, ProviderDescriptor, Routes, Support, Timeouts,
+    Authentication, CacheMode, CacheOptions, CacheType, Capabilities, ContextOptions, Credential, Descriptor,
+    FlashAttention, GatewayDescriptor, GpuLayers, Header, HeaderCredential, LocalDescriptor, Placement,
+    ProviderDescriptor, Routes, SchedulerOptions, SchedulerPolicy, Support, Timeouts,
 };
 pub use bindings::types::{
     Alternative, CacheSource, CancelReason, Context, Delta, Embedding, Extension, FinishReason, JsonSchemaFormat,

@@ -29,6 +29,8 @@ impl Local {
             path: descriptor.model.into(),
             placement: placement(&descriptor.placement),
             context: context(&descriptor.context),
+            scheduler: scheduler(&descriptor.scheduler),
+            cache: cache(&descriptor.cache),
             sampling: sampling(descriptor.sampling),
         };
         let engine = engine::Engine::load(config, progress).map_err(|error| convert(error, Operation::Query))?;
@@ -95,6 +97,7 @@ impl Local {
             sampling: local.sampling.map(sampling).unwrap_or_default(),
             grammar: local.grammar,
             json_schema,
+            context_key: local.context_key,
         };
         let canceller = feeder.canceller();
         let listener = Box::new(Relay { feeder, operation, context, _engine: self.engine.clone() });
@@ -182,7 +185,7 @@ fn from_outcome(outcome: engine::Outcome, context: Context) -> Outcome {
         usage: Some(Usage {
             input_tokens: Some(outcome.input_tokens),
             output_tokens: Some(outcome.output_tokens),
-            cached_tokens: None,
+            cached_tokens: Some(outcome.stats.cached_tokens),
             cache_write_tokens: None,
             reasoning_tokens: None,
         }),
@@ -222,7 +225,11 @@ fn stats(stats: engine::Stats) -> Stats {
         prefill_time: milliseconds(stats.prefill),
         decode_time: milliseconds(stats.decode),
         prefill_tokens: stats.prefill_tokens,
-        cache_source: CacheSource::None,
+        cache_source: match stats.cache_source {
+            engine::CacheSource::None => CacheSource::None,
+            engine::CacheSource::Live => CacheSource::Live,
+            engine::CacheSource::Snapshot => CacheSource::Snapshot,
+        },
     }
 }
 
@@ -241,6 +248,7 @@ fn convert(error: engine::Error, operation: Operation) -> Error {
         engine::Error::PromptTooLong { prompt_tokens, context_tokens } => {
             Error::PromptTooLong(PromptTooLongPayload { prompt_tokens, context_tokens })
         }
+        engine::Error::Overloaded(text) => Error::Overloaded(text),
         engine::Error::Cancelled => Error::Cancelled(CancelReason::CallerCancelled),
         engine::Error::Internal(text) => Error::Internal(text),
         other => Error::Internal(other.to_string()),
@@ -342,6 +350,34 @@ fn context(context: &endpoints::ContextOptions) -> engine::ContextConfig {
             types::Pooling::Last => engine::Pooling::Last,
             types::Pooling::Rank => engine::Pooling::Rank,
         }),
+    }
+}
+
+fn scheduler(scheduler: &endpoints::SchedulerOptions) -> engine::SchedulerConfig {
+    engine::SchedulerConfig {
+        policy: scheduler.policy.map(|policy| match policy {
+            endpoints::SchedulerPolicy::LatencyFirst => engine::Policy::LatencyFirst,
+            endpoints::SchedulerPolicy::Balanced => engine::Policy::Balanced,
+            endpoints::SchedulerPolicy::ThroughputFirst => engine::Policy::ThroughputFirst,
+        }),
+        prefill_chunk_size: scheduler.prefill_chunk_size,
+        max_running_requests: scheduler.max_running_requests,
+        max_queued_requests: scheduler.max_queued_requests,
+    }
+}
+
+fn cache(cache: &endpoints::CacheOptions) -> engine::CacheConfig {
+    engine::CacheConfig {
+        mode: cache.mode.map(|mode| match mode {
+            endpoints::CacheMode::Disabled => engine::CacheMode::Disabled,
+            endpoints::CacheMode::LiveSlotPrefix => engine::CacheMode::LiveSlotPrefix,
+            endpoints::CacheMode::StateSnapshot => engine::CacheMode::StateSnapshot,
+            endpoints::CacheMode::LiveSlotAndSnapshot => engine::CacheMode::LiveSlotAndSnapshot,
+        }),
+        context_shift: cache.context_shift,
+        retained_prefix_tokens: cache.retained_prefix_tokens,
+        max_snapshot_entries: cache.max_snapshot_entries,
+        max_snapshot_bytes: cache.max_snapshot_bytes,
     }
 }
 

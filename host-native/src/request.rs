@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::bindings::client::{ChatRequest, EmbedRequest, EndpointRef, Kind, LocalEmbedOptions, QueryRequest};
 use crate::bindings::endpoints::{
-    Authentication, ContextOptions, Descriptor, GatewayDescriptor, LocalDescriptor, Placement, ProviderDescriptor,
-    Routes, Timeouts,
+    Authentication, CacheOptions, ContextOptions, Descriptor, GatewayDescriptor, LocalDescriptor, Placement,
+    ProviderDescriptor, Routes, SchedulerOptions, Timeouts,
 };
 use crate::bindings::types::{Context, LocalOptions, Message, Part, Role, Sampling, TextOptions};
 
@@ -234,6 +234,8 @@ impl Default for LocalDescriptor {
             model: String::new(),
             placement: Placement::default(),
             context: ContextOptions::default(),
+            scheduler: SchedulerOptions::default(),
+            cache: CacheOptions::default(),
             sampling: Sampling::default(),
         }
     }
@@ -260,6 +262,24 @@ impl Default for ContextOptions {
             warmup: None,
             embeddings: None,
             pooling: None,
+        }
+    }
+}
+
+impl Default for SchedulerOptions {
+    fn default() -> Self {
+        Self { policy: None, prefill_chunk_size: None, max_running_requests: None, max_queued_requests: None }
+    }
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self {
+            mode: None,
+            context_shift: None,
+            retained_prefix_tokens: None,
+            max_snapshot_entries: None,
+            max_snapshot_bytes: None,
         }
     }
 }

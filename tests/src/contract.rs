@@ -3,12 +3,12 @@
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use sipp::{
-    Authentication, CacheType, CancelReason, ChatRequest, Context, ContextOptions, Descriptor, EmbedRequest,
-    EndpointRef, Extension, FinishReason, FlashAttention, GatewayDescriptor, GpuLayers, Header, HeaderCredential,
-    JsonSchemaFormat, Kind, LocalDescriptor, LocalEmbedOptions, LocalOptions, LogitBias, Media, MediaSource, Message,
-    ModelFault, Operation, Part, Placement, Pooling, ProviderDescriptor, QueryRequest, Reasoning, ResponseFormat, Role,
-    Routes, SamplerStage, Sampling, Support, TextOptions, Timeouts, Tool, ToolCall, ToolChoice, ToolResult,
-    UpstreamFault,
+    Authentication, CacheMode, CacheOptions, CacheType, CancelReason, ChatRequest, Context, ContextOptions, Descriptor,
+    EmbedRequest, EndpointRef, Extension, FinishReason, FlashAttention, GatewayDescriptor, GpuLayers, Header,
+    HeaderCredential, JsonSchemaFormat, Kind, LocalDescriptor, LocalEmbedOptions, LocalOptions, LogitBias, Media,
+    MediaSource, Message, ModelFault, Operation, Part, Placement, Pooling, ProviderDescriptor, QueryRequest, Reasoning,
+    ResponseFormat, Role, Routes, SamplerStage, Sampling, SchedulerOptions, SchedulerPolicy, Support, TextOptions,
+    Timeouts, Tool, ToolCall, ToolChoice, ToolResult, UpstreamFault,
 };
 
 use crate::read::{Fields, Read, names, record};
@@ -56,7 +56,7 @@ record!(ToolCall { id, name, arguments });
 record!(ToolResult { id, content, is_error });
 record!(Reasoning { text, signature });
 
-record!(LocalDescriptor { model, placement, context, sampling });
+record!(LocalDescriptor { model, placement, context, scheduler, cache, sampling });
 record!(Placement { gpu_layers, use_mmap, use_mlock, check_tensors });
 record!(ContextOptions {
     n_ctx,
@@ -72,6 +72,8 @@ record!(ContextOptions {
     embeddings,
     pooling,
 });
+record!(SchedulerOptions { policy, prefill_chunk_size, max_running_requests, max_queued_requests });
+record!(CacheOptions { mode, context_shift, retained_prefix_tokens, max_snapshot_entries, max_snapshot_bytes });
 record!(GatewayDescriptor { target, base_url, routes, authentication, headers, timeouts, protocol_options, retries });
 record!(ProviderDescriptor {
     provider,
@@ -98,6 +100,13 @@ names!(Operation { query: Query, chat: Chat, embed: Embed });
 names!(Pooling { none: None, mean: Mean, cls: Cls, last: Last, rank: Rank });
 names!(FlashAttention { auto: Auto, enabled: Enabled, disabled: Disabled });
 names!(CacheType { f32: F32, f16: F16, q8_0: Q80, q4_0: Q40, q4_1: Q41, iq4_nl: Iq4Nl, q5_0: Q50, q5_1: Q51 });
+names!(SchedulerPolicy { latency_first: LatencyFirst, balanced: Balanced, throughput_first: ThroughputFirst });
+names!(CacheMode {
+    disabled: Disabled,
+    live_slot_prefix: LiveSlotPrefix,
+    state_snapshot: StateSnapshot,
+    live_slot_and_snapshot: LiveSlotAndSnapshot,
+});
 names!(SamplerStage {
     penalties: Penalties,
     dry: Dry,

@@ -5,8 +5,8 @@ use fluent_uri::component::Host;
 
 use crate::bindings::exports::sipp::client::client::Kind;
 use crate::bindings::sipp::host::endpoints::{
-    Authentication, ContextOptions, Descriptor, GatewayDescriptor, Header, LocalDescriptor, ProviderDescriptor,
-    Timeouts,
+    Authentication, CacheMode, CacheOptions, ContextOptions, Descriptor, GatewayDescriptor, Header, LocalDescriptor,
+    ProviderDescriptor, SchedulerOptions, Timeouts,
 };
 use crate::bindings::sipp::inference::types::Error;
 use crate::request::{check_unreserved, invalid};
@@ -38,18 +38,46 @@ fn check_local(local: &LocalDescriptor) -> Result<(), Error> {
         return Err(invalid("model of a local endpoint must not be empty"));
     }
     check_context(&local.context)?;
+    check_scheduler(&local.scheduler, &local.context)?;
+    check_cache(&local.cache)?;
     sampling::check(&local.sampling)
 }
 
 fn check_context(context: &ContextOptions) -> Result<(), Error> {
-    for (name, value, least, most) in [
+    check_ranges([
         ("n_ctx", context.n_ctx, 0, i32::MAX.unsigned_abs()),
         ("n_batch", context.n_batch, 1, i32::MAX.unsigned_abs()),
         ("n_ubatch", context.n_ubatch, 1, context.n_batch.unwrap_or(i32::MAX.unsigned_abs())),
         ("n_parallel", context.n_parallel, 1, 64),
         ("n_threads", context.n_threads, 1, 512),
         ("n_threads_batch", context.n_threads_batch, 1, 512),
-    ] {
+    ])
+}
+
+fn check_scheduler(scheduler: &SchedulerOptions, context: &ContextOptions) -> Result<(), Error> {
+    let most_chunk = context.n_batch.unwrap_or(i32::MAX.unsigned_abs());
+    check_ranges([
+        ("prefill_chunk_size", scheduler.prefill_chunk_size, 1, most_chunk),
+        ("max_running_requests", scheduler.max_running_requests, 1, context.n_parallel.unwrap_or(1)),
+        ("max_queued_requests", scheduler.max_queued_requests, 0, 1 << 16),
+    ])
+}
+
+fn check_cache(cache: &CacheOptions) -> Result<(), Error> {
+    if cache.retained_prefix_tokens.is_some() && cache.context_shift != Some(true) {
+        return Err(invalid("retained_prefix_tokens has no effect without context_shift"));
+    }
+    let saves = matches!(cache.mode, Some(CacheMode::StateSnapshot | CacheMode::LiveSlotAndSnapshot));
+    if !saves && (cache.max_snapshot_entries.is_some() || cache.max_snapshot_bytes.is_some()) {
+        return Err(invalid(
+            "max_snapshot_entries and max_snapshot_bytes have no effect in a cache mode without snapshots",
+        ));
+    }
+    check_ranges([("max_snapshot_entries", cache.max_snapshot_entries, 1, 4096)])
+}
+
+fn check_ranges<const N: usize>(values: [(&str, Option<u32>, u32, u32); N]) -> Result<(), Error> {
+    for (name, value, least, most) in values {
         if value.is_some_and(|value| value < least || value > most) {
             return Err(invalid(format!("{name} must be from {least} to {most}")));
         }
@@ -371,11 +399,26 @@ mod tests {
             embeddings: None,
             pooling: None,
         };
+        let scheduler = || SchedulerOptions {
+            policy: None,
+            prefill_chunk_size: None,
+            max_running_requests: None,
+            max_queued_requests: None,
+        };
+        let cache = || CacheOptions {
+            mode: None,
+            context_shift: None,
+            retained_prefix_tokens: None,
+            max_snapshot_entries: None,
+            max_snapshot_bytes: None,
+        };
         let local = |model: &str, context| {
             check(&Descriptor::Local(LocalDescriptor {
                 model: model.into(),
                 placement: Placement { gpu_layers: None, use_mmap: None, use_mlock: None, check_tensors: None },
                 context,
+                scheduler: scheduler(),
+                cache: cache(),
                 sampling: sampling::tests::unset(),
             }))
         };
@@ -392,5 +435,15 @@ mod tests {
         );
         let context = ContextOptions { n_batch: Some(64), n_ubatch: Some(128), ..unset() };
         assert_eq!(text(local("a.gguf", context)), "n_ubatch must be from 1 to 64");
+
+        let running = SchedulerOptions { max_running_requests: Some(3), ..scheduler() };
+        let two = ContextOptions { n_parallel: Some(2), ..unset() };
+        assert_eq!(text(check_scheduler(&running, &two)), "max_running_requests must be from 1 to 2");
+        let retained = CacheOptions { retained_prefix_tokens: Some(9), ..cache() };
+        assert!(text(check_cache(&retained)).starts_with("retained_prefix_tokens has no effect"));
+        assert!(check_cache(&CacheOptions { context_shift: Some(true), ..retained }).is_ok());
+        let saved = CacheOptions { max_snapshot_bytes: Some(9), ..cache() };
+        assert!(text(check_cache(&saved)).starts_with("max_snapshot_entries and max_snapshot_bytes have no effect"));
+        assert!(check_cache(&CacheOptions { mode: Some(CacheMode::StateSnapshot), ..saved }).is_ok());
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ContextConfig, ModelConfig, Placement, Pooling, Sampling};
+use crate::config::{CacheConfig, ContextConfig, ModelConfig, Placement, Pooling, Sampling, SchedulerConfig};
 use crate::error::{Error, ModelFault};
 use crate::info::ModelInfo;
-use crate::request::{self, ChatMessage, Finish, Input, Role, TextRequest, TokenBatch};
+use crate::request::{self, CacheSource, ChatMessage, Finish, Input, Role, TextRequest, TokenBatch};
 
 /// What to load.
 #[derive(Deserialize)]
@@ -26,13 +26,15 @@ pub(super) struct Load {
 struct Descriptor {
     placement: Placement,
     context: ContextConfig,
+    scheduler: SchedulerConfig,
+    cache: CacheConfig,
     sampling: Sampling,
 }
 
 impl Load {
     pub(super) fn config(self) -> ModelConfig {
-        let Descriptor { placement, context, sampling } = self.descriptor;
-        ModelConfig { path: self.model.into(), placement, context, sampling }
+        let Descriptor { placement, context, scheduler, cache, sampling } = self.descriptor;
+        ModelConfig { path: self.model.into(), placement, context, scheduler, cache, sampling }
     }
 }
 
@@ -114,6 +116,7 @@ struct JsonSchemaFormat {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct LocalOptions {
+    context_key: Option<String>,
     grammar: Option<String>,
     json_schema: Option<String>,
     sampling: Option<Sampling>,
@@ -165,6 +168,7 @@ impl Request {
             sampling: local.sampling.unwrap_or_default(),
             grammar: local.grammar,
             json_schema,
+            context_key: local.context_key,
         };
         Ok(Requested { request, request_id: context.request_id })
     }
@@ -393,6 +397,8 @@ struct Usage {
     input_tokens: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_tokens: Option<u32>,
 }
 
 /// Times in milliseconds.
@@ -428,7 +434,11 @@ pub(super) fn outcome(
             Finish::Length => "length",
             Finish::Cancelled => "cancelled",
         },
-        usage: Usage { input_tokens: outcome.input_tokens, output_tokens: Some(outcome.output_tokens) },
+        usage: Usage {
+            input_tokens: outcome.input_tokens,
+            output_tokens: Some(outcome.output_tokens),
+            cached_tokens: Some(outcome.stats.cached_tokens),
+        },
         stats: stats(outcome.stats),
         metadata: Metadata { request_id, retries: 0 },
     })
@@ -443,7 +453,7 @@ pub(super) fn embedding(
         vectors: embedding.vectors,
         pooling: embedding.pooling,
         normalized: embedding.normalized,
-        usage: Usage { input_tokens: embedding.input_tokens, output_tokens: None },
+        usage: Usage { input_tokens: embedding.input_tokens, output_tokens: None, cached_tokens: None },
         stats: stats(embedding.stats),
         metadata: Metadata { request_id, retries: 0 },
     })
@@ -457,7 +467,11 @@ fn stats(stats: request::Stats) -> Stats {
         prefill_time: milliseconds(stats.prefill),
         decode_time: milliseconds(stats.decode),
         prefill_tokens: stats.prefill_tokens,
-        cache_source: "none",
+        cache_source: match stats.cache_source {
+            CacheSource::None => "none",
+            CacheSource::Live => "live",
+            CacheSource::Snapshot => "snapshot",
+        },
     }
 }
 
@@ -469,6 +483,7 @@ pub(super) enum Failure {
     Unsupported(Unsupported),
     PromptTooLong(PromptTooLong),
     Model(ModelFailure),
+    Overloaded(String),
     Cancelled(&'static str),
     Internal(String),
 }
@@ -502,6 +517,7 @@ impl Failure {
             Error::PromptTooLong { prompt_tokens, context_tokens } => {
                 Self::PromptTooLong(PromptTooLong { prompt_tokens, context_tokens })
             }
+            Error::Overloaded(text) => Self::Overloaded(text),
             Error::Cancelled => Self::Cancelled("caller-cancelled"),
             Error::Internal(text) => Self::Internal(text),
         }

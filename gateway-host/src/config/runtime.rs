@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Deserializer};
 use sipp::{
-    CacheType, ContextOptions, FlashAttention, GpuLayers, LogitBias, Placement, Pooling, SamplerStage, Sampling,
+    CacheMode, CacheOptions, CacheType, ContextOptions, FlashAttention, GpuLayers, LogitBias, Placement, Pooling,
+    SamplerStage, Sampling, SchedulerOptions, SchedulerPolicy,
 };
 
 /// How a local model is run.
@@ -18,6 +19,12 @@ pub struct Runtime {
     /// The context.
     #[serde(with = "ContextTable")]
     pub context: ContextOptions,
+    /// How requests share the model.
+    #[serde(with = "SchedulerTable")]
+    pub scheduler: SchedulerOptions,
+    /// What is kept of prompts.
+    #[serde(with = "CacheTable")]
+    pub cache: CacheOptions,
     /// Sampling of requests that do not say otherwise.
     #[serde(with = "SamplingTable")]
     pub sampling: Sampling,
@@ -52,6 +59,27 @@ struct ContextTable {
     embeddings: Option<bool>,
     #[serde(default, deserialize_with = "pooling")]
     pooling: Option<Pooling>,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "SchedulerOptions", deny_unknown_fields, expecting = "a table")]
+struct SchedulerTable {
+    #[serde(default, deserialize_with = "policy")]
+    policy: Option<SchedulerPolicy>,
+    prefill_chunk_size: Option<u32>,
+    max_running_requests: Option<u32>,
+    max_queued_requests: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "CacheOptions", deny_unknown_fields, expecting = "a table")]
+struct CacheTable {
+    #[serde(default, deserialize_with = "cache_mode")]
+    mode: Option<CacheMode>,
+    context_shift: Option<bool>,
+    retained_prefix_tokens: Option<u32>,
+    max_snapshot_entries: Option<u32>,
+    max_snapshot_bytes: Option<u64>,
 }
 
 /// Serde's view of [`Sampling`], for configurations and for bodies of requests.
@@ -124,6 +152,23 @@ enum CacheTypeValue {
 }
 
 #[derive(Deserialize)]
+#[serde(remote = "SchedulerPolicy", rename_all = "snake_case")]
+enum SchedulerPolicyValue {
+    LatencyFirst,
+    Balanced,
+    ThroughputFirst,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "CacheMode", rename_all = "snake_case")]
+enum CacheModeValue {
+    Disabled,
+    LiveSlotPrefix,
+    StateSnapshot,
+    LiveSlotAndSnapshot,
+}
+
+#[derive(Deserialize)]
 #[serde(remote = "Pooling", rename_all = "snake_case")]
 enum PoolingValue {
     None,
@@ -165,6 +210,14 @@ fn flash_attention<'de, D: Deserializer<'de>>(value: D) -> Result<Option<FlashAt
 
 fn cache_type<'de, D: Deserializer<'de>>(value: D) -> Result<Option<CacheType>, D::Error> {
     CacheTypeValue::deserialize(value).map(Some)
+}
+
+fn policy<'de, D: Deserializer<'de>>(value: D) -> Result<Option<SchedulerPolicy>, D::Error> {
+    SchedulerPolicyValue::deserialize(value).map(Some)
+}
+
+fn cache_mode<'de, D: Deserializer<'de>>(value: D) -> Result<Option<CacheMode>, D::Error> {
+    CacheModeValue::deserialize(value).map(Some)
 }
 
 fn pooling<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Pooling>, D::Error> {

@@ -215,8 +215,11 @@ function withText(value: unknown, use: (text: number, size: number) => void): vo
   engine()._sipp_web_free(text, bytes.length);
 }
 
-/** What JSON writes as objects with numbers for names. */
+/** What JSON writes as objects with numbers for names, or not at all. */
 function plain(_: string, value: unknown): unknown {
+  if (typeof value === "bigint") {
+    return Number(value);
+  }
   return ArrayBuffer.isView(value) ? [] : value;
 }
 

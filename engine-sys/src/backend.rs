@@ -1,0 +1,156 @@
+//! What the scheduler needs of a model: computing, choosing, and a memory with one sequence for each slot.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::context::{Batch, Context, Failed};
+use crate::error::Error;
+use crate::model::Model;
+use crate::plan::Plan;
+use crate::prompt;
+use crate::request::Input;
+use crate::sampler::{Choice, Constraint, Sampler};
+use crate::slot::Job;
+use crate::template::Template;
+use crate::vocab::Token;
+
+/// A model that computes batches and remembers sequences. Sequences are numbered as slots are.
+pub(crate) trait Backend {
+    /// Chooses the tokens of one request.
+    type Sampler;
+
+    /// The tokens of a request's prompt, and what chooses its answer.
+    fn prepare(&mut self, job: &Job) -> Result<(Vec<Token>, Self::Sampler), Error>;
+
+    /// Most tokens in one batch.
+    fn batch_size(&self) -> usize;
+
+    /// Computes a batch. It ends early when every one of `waiting` is cancelled; then, as after any failure, the
+    /// sequences in it may hold a part of it.
+    fn compute(&mut self, batch: &mut Batch, waiting: Vec<Arc<AtomicBool>>) -> Result<(), Failed>;
+
+    /// Chooses a token from output `index` of the last batch.
+    fn sample(&mut self, sampler: &mut Self::Sampler, index: usize) -> Result<Choice, Error>;
+
+    /// Whether the token ends a generation.
+    fn is_end(&self, token: Token) -> bool;
+
+    /// The bytes that a token stands for.
+    fn piece(&self, token: Token) -> Vec<u8>;
+
+    /// Whether a sequence of `held` tokens can be cut to its first `kept`.
+    fn can_cut(&self, sequence: usize, held: usize, kept: usize) -> bool;
+
+    /// Whether a saved state of `held` tokens can be cut to its first `kept`.
+    fn can_cut_saved(&self, held: usize, kept: usize) -> bool;
+
+    /// Cuts a sequence to its first `kept` tokens. If that fails, it is forgotten whole, and false comes back.
+    fn cut(&mut self, sequence: usize, kept: usize) -> bool;
+
+    /// Makes `to` a copy of `from`.
+    fn copy(&mut self, from: usize, to: usize);
+
+    /// Removes `count` tokens after the first `kept`, and moves the rest, up to `held`, in their place.
+    fn shift(&mut self, sequence: usize, kept: usize, count: usize, held: usize);
+
+    /// The state of a sequence, to be kept outside of the context.
+    fn save(&mut self, sequence: usize) -> Option<Vec<u8>>;
+
+    /// Gives a sequence a saved state. If that fails, it is empty, and false comes back.
+    fn restore(&mut self, sequence: usize, state: &[u8]) -> bool;
+}
+
+/// llama.cpp.
+pub(crate) struct Llama {
+    /// Freed before the model, which it keeps.
+    context: Context,
+    template: Result<Template, String>,
+    model: Rc<Model>,
+    context_tokens: u32,
+}
+
+impl Llama {
+    pub(crate) fn new(model: Rc<Model>, context: Context, plan: &Plan) -> Self {
+        let template = match model.chat_template() {
+            Some(_) => Template::new(&model),
+            None => Err(String::new()),
+        };
+        Self { context, template, model, context_tokens: plan.context }
+    }
+
+    fn template(&self, input: &Input) -> Result<Option<&Template>, Error> {
+        match (input, &self.template) {
+            (Input::Chat(_), Err(reason)) if !reason.is_empty() => Err(Error::Unsupported(format!(
+                "the model's chat template cannot be read; use query with a prompt that is formatted for it: {reason}"
+            ))),
+            (_, template) => Ok(template.as_ref().ok()),
+        }
+    }
+}
+
+impl Backend for Llama {
+    type Sampler = Sampler;
+
+    fn prepare(&mut self, job: &Job) -> Result<(Vec<Token>, Sampler), Error> {
+        let request = &job.request;
+        let vocab = self.model.vocab();
+        let tokens = prompt::tokenize(vocab, self.template(&request.input)?, &request.input, self.context_tokens)?;
+        let constraint = match (&request.grammar, &request.json_schema) {
+            (Some(grammar), _) => Constraint::Grammar(grammar),
+            (None, Some(schema)) => Constraint::Schema(schema),
+            (None, None) => Constraint::None,
+        };
+        let mut sampler = Sampler::new(vocab, &job.sampling, constraint, self.context_tokens)?;
+        sampler.observe(&tokens)?;
+        Ok((tokens, sampler))
+    }
+
+    fn batch_size(&self) -> usize {
+        self.context.batch_size()
+    }
+
+    fn compute(&mut self, batch: &mut Batch, waiting: Vec<Arc<AtomicBool>>) -> Result<(), Failed> {
+        self.context.compute(batch, waiting)
+    }
+
+    fn sample(&mut self, sampler: &mut Sampler, index: usize) -> Result<Choice, Error> {
+        sampler.sample(&mut self.context, index)
+    }
+
+    fn is_end(&self, token: Token) -> bool {
+        self.model.vocab().is_end(token)
+    }
+
+    fn piece(&self, token: Token) -> Vec<u8> {
+        self.model.vocab().piece(token)
+    }
+
+    fn can_cut(&self, sequence: usize, held: usize, kept: usize) -> bool {
+        held == kept || (!self.model.is_recurrent() && self.context.remembers_from_start(sequence))
+    }
+
+    fn can_cut_saved(&self, held: usize, kept: usize) -> bool {
+        held == kept || self.model.remembers_all()
+    }
+
+    fn cut(&mut self, sequence: usize, kept: usize) -> bool {
+        self.context.cut_sequence(sequence, kept)
+    }
+
+    fn copy(&mut self, from: usize, to: usize) {
+        self.context.copy_sequence(from, to);
+    }
+
+    fn shift(&mut self, sequence: usize, kept: usize, count: usize, held: usize) {
+        self.context.shift_sequence(sequence, kept, count, held);
+    }
+
+    fn save(&mut self, sequence: usize) -> Option<Vec<u8>> {
+        self.context.save_sequence(sequence)
+    }
+
+    fn restore(&mut self, sequence: usize, state: &[u8]) -> bool {
+        self.context.restore_sequence(sequence, state)
+    }
+}
