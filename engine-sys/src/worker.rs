@@ -31,7 +31,7 @@ pub(crate) type Ready = Result<(ModelInfo, ModelSampling), Error>;
 /// Who does the work.
 pub(crate) enum Worker {
     Text(Box<Scheduler<Llama>>),
-    Vectors(Embedder),
+    Vectors(Box<Embedder>),
     /// The model only tells what it is; every request was refused before it came here.
     Nobody,
 }
@@ -57,7 +57,7 @@ impl Worker {
                 Self::Text(Box::new(Scheduler::new(backend, Rules::new(&plan), tally)))
             }
             Purpose::Vectors(_) => {
-                Self::Vectors(Embedder::new(Rc::clone(&model), context(model, &plan)?, &plan, tally))
+                Self::Vectors(Box::new(Embedder::new(Rc::clone(&model), context(model, &plan)?, &plan, tally)))
             }
             Purpose::Nothing => Self::Nobody,
         };

@@ -110,6 +110,8 @@ fn descriptor(config: &Config, target: &Target, credential: impl Fn(&str) -> Cre
                 model: config.source.folder().join(text(&target.model)).display().to_string(),
                 placement: runtime.placement,
                 context: runtime.context,
+                scheduler: runtime.scheduler,
+                cache: runtime.cache,
                 sampling: runtime.sampling,
             })
         }

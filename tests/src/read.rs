@@ -53,6 +53,12 @@ impl Read for u32 {
     }
 }
 
+impl Read for u64 {
+    fn read(value: Value) -> Result<Self> {
+        value.as_u64().with_context(|| format!("expected a whole number, found {value}"))
+    }
+}
+
 impl Read for u8 {
     fn read(value: Value) -> Result<Self> {
         Ok(Self::try_from(u32::read(value)?)?)

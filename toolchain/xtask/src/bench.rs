@@ -16,10 +16,13 @@ use crate::setup::{self, Thing, chromium, node, python};
 /// How the measuring programs are called.
 const PREFIX: &str = "bench-";
 
+/// What measures the engine, beside a peer.
+const ENGINE: &str = "engine";
+
 /// What measures the browser's package.
 const BROWSER: &str = "browser";
 
-/// The models of random weights that it computes with.
+/// The models of random weights that both compute with.
 const MODELS: [&str; 6] = ["26m-q4_0", "26m-q8_0", "26m-f16", "100m-q4_0", "100m-q8_0", "100m-f16"];
 
 /// What to measure.
@@ -50,6 +53,9 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<()> 
     if name == BROWSER {
         return browser(repository, &arguments.rest);
     }
+    if name == ENGINE {
+        return engine(repository, &arguments.rest);
+    }
     build::components(repository)?;
     let program = format!("{PREFIX}{name}");
     build::native(repository, &["--bin", &program])?;
@@ -65,6 +71,24 @@ fn names(repository: &Repository) -> Result<Vec<String>> {
     names.push(BROWSER.to_owned());
     names.sort();
     Ok(names)
+}
+
+/// Measures the engine beside llama.cpp's own server, with the models of random weights unless one is named.
+fn engine(repository: &Repository, arguments: &[String]) -> Result<()> {
+    build::components(repository)?;
+    let program = format!("{PREFIX}{ENGINE}");
+    build::native(repository, &["--bin", &program])?;
+    let folder = models(repository)?;
+    let mut bench = Command::new(repository.program(&program));
+    bench.args(
+        python::python(repository).into_iter().flat_map(|python| ["--xllamacpp".into(), python.into_os_string()]),
+    );
+    if !arguments.iter().any(|argument| argument == "--model" || argument.starts_with("--model=")) {
+        bench.args(
+            MODELS.iter().flat_map(|name| ["--model".into(), folder.join(format!("{name}.gguf")).into_os_string()]),
+        );
+    }
+    process::run(bench.args(arguments))
 }
 
 /// Measures the browser's package in Chromium, beside its peer, in Node.js, and beside the native program.
