@@ -19,7 +19,6 @@ params.model.path = model
 params.n_parallel = slots
 params.n_ctx = slots * context
 params.port = 0
-params.hostname = "127.0.0.1"
 params.cpuparams.n_threads = threads
 params.cpuparams_batch.n_threads = threads
 with open("/proc/self/status") as status:
