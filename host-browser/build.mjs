@@ -71,7 +71,9 @@ async function scripts() {
   });
   for (const worker of ["engine", "store"]) {
     const entry = join(FOLDER, `src/${worker}/worker.ts`);
-    await build({ ...SCRIPTS, entryPoints: [entry], outfile: join(DIST, `${worker}/worker.js`) });
+    // White space stays, and with it the comments that have bundlers leave an import as it is.
+    const options = { ...SCRIPTS, minify: false, minifySyntax: true, minifyIdentifiers: true };
+    await build({ ...options, entryPoints: [entry], outfile: join(DIST, `${worker}/worker.js`) });
   }
   await mkdir(join(DIST, "components"), { recursive: true });
   for (const name of COMPONENTS) {
@@ -101,13 +103,23 @@ async function page() {
   await copyFile(join(folder, "index.html"), join(DIST, "index.html"));
 }
 
+/** Has the module start its threads from itself, whatever a bundler calls it. */
+function withOwnName(script) {
+  const parts = script.split('new URL("sipp-engine.mjs",import.meta.url)');
+  if (parts.length !== 2) {
+    throw new Error("Emscripten starts threads in another way than withOwnName was written for");
+  }
+  return parts.join("new URL(import.meta.url)");
+}
+
 async function engine() {
   for (const flavour of FLAVOURS) {
     const folder = join(DIST, "engine", flavour);
     await mkdir(folder, { recursive: true });
-    for (const file of ["sipp-engine.mjs", "sipp-engine.wasm"]) {
-      await copyFile(join(TARGET, "browser/engine", flavour, file), join(folder, file));
-    }
+    const built = join(TARGET, "browser/engine", flavour);
+    const script = await readFile(join(built, "sipp-engine.mjs"), "utf8");
+    await writeFile(join(folder, "sipp-engine.mjs"), flavour === "threads" ? withOwnName(script) : script);
+    await copyFile(join(built, "sipp-engine.wasm"), join(folder, "sipp-engine.wasm"));
   }
 }
 

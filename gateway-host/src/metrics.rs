@@ -100,6 +100,8 @@ fn of_engines(engines: &[EngineEntry]) -> Result<Vec<MetricFamily>, prometheus::
     let ended = IntCounterVec::new(Opts::new("sipp_engine_requests_total", help), &["target", "end"])?;
     let help = "Tokens that an engine read, by target.";
     let input = IntCounterVec::new(Opts::new("sipp_engine_input_tokens_total", help), &["target"])?;
+    let help = "Of the tokens that an engine read, those that were computed before, by target.";
+    let cached = IntCounterVec::new(Opts::new("sipp_engine_cached_tokens_total", help), &["target"])?;
     let help = "Tokens that an engine wrote, by target.";
     let output = IntCounterVec::new(Opts::new("sipp_engine_output_tokens_total", help), &["target"])?;
     for EngineEntry { id, counters, .. } in engines {
@@ -110,9 +112,10 @@ fn of_engines(engines: &[EngineEntry]) -> Result<Vec<MetricFamily>, prometheus::
         ended.with_label_values(&[id, "cancelled"]).inc_by(counters.cancelled);
         ended.with_label_values(&[id, "failed"]).inc_by(counters.failed);
         input.with_label_values(&[id]).inc_by(counters.input_tokens);
+        cached.with_label_values(&[id]).inc_by(counters.cached_tokens);
         output.with_label_values(&[id]).inc_by(counters.output_tokens);
     }
-    Ok([requests.collect(), ended.collect(), input.collect(), output.collect()].concat())
+    Ok([requests.collect(), ended.collect(), input.collect(), cached.collect(), output.collect()].concat())
 }
 
 #[cfg(test)]

@@ -58,6 +58,8 @@ export class SippClient {
   readonly #open: Open | undefined;
   #component: Promise<ComponentClient> | undefined;
   #store: Promise<ModelStore> | undefined;
+  /** What runs, to be cancelled by `close`. */
+  readonly #running = new Set<TextRun | EmbedRun>();
   #closed = false;
 
   /** `open` stands in for the host in tests: it answers in place of models and upstreams. */
@@ -156,13 +158,16 @@ export class SippClient {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Takes every endpoint out, and gives their memory back; later calls fail with `closed`. What runs may finish. */
+  /** Cancels what runs, takes every endpoint out, and gives their memory back; later calls fail with `closed`. */
   async close(): Promise<void> {
     if (this.#closed) {
       return;
     }
     this.#closed = true;
     (await this.#client()).close();
+    for (const run of this.#running) {
+      run.cancel();
+    }
     if (this.#store !== undefined) {
       (await this.#store).close();
     }
@@ -258,7 +263,8 @@ export class SippClient {
 
   #watched<R extends TextRun | EmbedRun>(operation: types.Operation, request: number, run: R): R {
     this.#tell({ type: "request-started", request, operation });
-    const response: Promise<unknown> = run.response;
+    this.#running.add(run);
+    const response: Promise<unknown> = run.response.finally(() => this.#running.delete(run));
     response.then(
       () => this.#tell({ type: "request-completed", request }),
       (error: unknown) => this.#tell({ type: "request-failed", request, error: asSippError(error) }),

@@ -60,6 +60,8 @@ class Run<Response> {
   protected reason: types.CancelReason | undefined;
   protected refuse!: (error: SippError) => void;
   readonly #abort: Abort;
+  /** Why the caller's signal was aborted. */
+  #cause: unknown;
 
   constructor(abort: Abort, limits: { signal?: AbortSignal | undefined; deadlineMs?: number | undefined }, respond: (cancelled: Promise<never>) => Promise<Response>) {
     this.#abort = abort;
@@ -67,7 +69,10 @@ class Run<Response> {
       this.refuse = reject;
     });
     cancelled.catch(() => undefined);
-    const onAbort = (): void => this.cancel("caller-cancelled");
+    const onAbort = (): void => {
+      this.#cause = signal?.reason;
+      this.cancel("caller-cancelled");
+    };
     const { signal, deadlineMs } = limits;
     const timer = deadlineMs === undefined || !(deadlineMs > 0) ? undefined : setTimeout(() => this.cancel("deadline-exceeded"), deadlineMs);
     this.response = respond(cancelled).finally(() => {
@@ -78,7 +83,8 @@ class Run<Response> {
     this.response.catch(() => undefined);
     signal?.addEventListener("abort", onAbort);
     if (signal?.aborted === true) {
-      onAbort();
+      // Not before the constructors of classes above this one have run.
+      queueMicrotask(onAbort);
     }
   }
 
@@ -92,7 +98,11 @@ class Run<Response> {
   }
 
   protected onCancel(reason: types.CancelReason): void {
-    this.refuse(fromContract({ tag: "cancelled", val: reason }));
+    const error = fromContract({ tag: "cancelled", val: reason });
+    if (this.#cause !== undefined) {
+      error.cause = this.#cause;
+    }
+    this.refuse(error);
   }
 }
 

@@ -92,6 +92,18 @@ export class Engine {
   }
 }
 
+/** Where the builds of the engine lie. Written out, so that bundlers find each file and may give it another name. */
+const BUILDS: Readonly<Record<Flavour, () => { module: URL; wasm: URL }>> = {
+  single: () => ({
+    module: new URL("./engine/single/sipp-engine.mjs", import.meta.url),
+    wasm: new URL("./engine/single/sipp-engine.wasm", import.meta.url),
+  }),
+  threads: () => ({
+    module: new URL("./engine/threads/sipp-engine.mjs", import.meta.url),
+    wasm: new URL("./engine/threads/sipp-engine.wasm", import.meta.url),
+  }),
+};
+
 /** A worker, and who waits for what it tells. */
 class EngineWorker {
   readonly #messages: Messages;
@@ -119,8 +131,8 @@ class EngineWorker {
       this.#loading = { loaded: resolve, progress: (fraction) => onProgress?.(fraction), fail: reject };
       onAbort = () => reject(new SippError("aborted", "the load was aborted"));
       signal?.addEventListener("abort", onAbort);
-      const module = flavour === "threads" ? new URL("./engine/threads/sipp-engine.mjs", import.meta.url) : new URL("./engine/single/sipp-engine.mjs", import.meta.url);
-      this.post({ type: "load", module: module.href, threads, model, files, descriptor });
+      const { module, wasm } = BUILDS[flavour]();
+      this.post({ type: "load", module: module.href, wasm: wasm.href, threads, model, files, descriptor });
     }).finally(() => signal?.removeEventListener("abort", onAbort));
     this.#loading = undefined;
     if (event.type === "failed") {

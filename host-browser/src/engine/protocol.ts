@@ -23,6 +23,8 @@ export type Command =
       readonly type: "load";
       /** Where the engine's module lies. */
       readonly module: string;
+      /** Where its WebAssembly lies. */
+      readonly wasm: string;
       readonly threads: number;
       /** The model's name in messages. */
       readonly model: string;

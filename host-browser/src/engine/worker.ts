@@ -88,6 +88,7 @@ async function load(command: Extract<Command, { type: "load" }>): Promise<void> 
       }
       return 1;
     },
+    locateFile: () => command.wasm,
     print: () => undefined,
     printErr: () => undefined,
   });

@@ -10,7 +10,7 @@ use engine_sys::{
     ContextConfig, Engine, Error, Input, Listener, ModelConfig, Outcome, Sampling, TextRequest, TokenBatch,
 };
 
-use crate::streams::{Asked, CONTEXT, SLOTS, Seen, Way, anonymous};
+use crate::streams::{Asked, CONTEXT, Seen, Way, anonymous};
 
 pub(crate) struct Ours {
     engine: Engine,
@@ -19,11 +19,11 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    pub(crate) fn load(model: &Path, threads: u32) -> Result<Self> {
+    pub(crate) fn load(model: &Path, threads: u32, slots: u32) -> Result<Self> {
         let before = anonymous("self");
         let context = ContextConfig {
             n_ctx: Some(CONTEXT),
-            n_parallel: Some(SLOTS),
+            n_parallel: Some(slots),
             n_threads: Some(threads),
             ..ContextConfig::default()
         };

@@ -46,14 +46,16 @@ impl Words {
 
 pub(crate) fn measure(model: &Path, arguments: &Arguments) -> Result<Figures> {
     let machine = Machine::this();
-    let ours = Ours::load(model, arguments.threads)?;
+    let ours = Ours::load(model, arguments.threads, SLOTS)?;
     let peer =
         arguments.xllamacpp.as_deref().map(|python| Peer::start(python, model, arguments.threads)).transpose()?;
+    // A context of several slots costs llama.cpp itself some speed, and the loop has one.
+    let alone = Ours::load(model, arguments.threads, 1)?;
     let bare = Bare::load(model, arguments.threads)?;
     let mut figures = Figures::new(machine, model, arguments.threads, arguments.rounds);
     let mut words = Words(fastrand::Rng::with_seed(1));
     for round in 0..=arguments.rounds {
-        let mut ways: Vec<(&str, &dyn Way)> = vec![("ours", &ours), ("bare", &bare)];
+        let mut ways: Vec<(&str, &dyn Way)> = vec![("alone", &alone), ("bare", &bare), ("ours", &ours)];
         ways.extend(peer.as_ref().map(|peer| ("peer", peer as &dyn Way)));
         // Who comes later may find the machine warmer, so everyone begins in turn.
         let shift = round as usize % ways.len();
@@ -65,7 +67,7 @@ pub(crate) fn measure(model: &Path, arguments: &Arguments) -> Result<Figures> {
             let one = way.answer(&words.ask(LONG, WRITTEN))?;
             measured.note("prefill", name, f64::from(one.read) / one.first());
             measured.note("decode", name, one.decode());
-            if name == "bare" {
+            if name == "alone" || name == "bare" {
                 continue;
             }
             measured.note("eight", name, eight(way, &mut words)?);

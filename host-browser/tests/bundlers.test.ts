@@ -1,0 +1,134 @@
+/**
+ * The package as its users install it: packed, taken through Vite and webpack without configuration, or served as it is.
+ */
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, before, describe, test } from "node:test";
+
+import type { Page } from "playwright-core";
+import { build } from "vite";
+import webpack from "webpack";
+
+import { type Browser, launch, PACKAGE } from "./browser.ts";
+import { TREE } from "./case.ts";
+import { type Server, serve } from "./server.ts";
+
+/** What an application writes. */
+const SCRIPT = `
+import { SippClient } from "@sipp/sipp";
+
+window.ask = async (model, wasmThreading) => {
+  const client = new SippClient({ wasmThreading, threads: 2 });
+  await client.add("demo", { kind: "local", source: model });
+  const { text } = await client.chat([{ role: "user", content: "Hello" }], { temperature: 0 }).response;
+  await client.close();
+  return text;
+};
+window.remote = async (baseUrl) => {
+  const client = new SippClient();
+  await client.add("away", { kind: "gateway", target: "demo", baseUrl, retries: 0 });
+  const endpoint = { kind: "gateway", id: "away" };
+  return await client.chat([{ role: "user", content: "Hello" }], { endpoint }).response.then(String, (error) => error.kind);
+};
+`;
+
+declare global {
+  interface Window {
+    ask(model: string, wasmThreading: string): Promise<string>;
+    remote(baseUrl: string): Promise<string>;
+  }
+}
+
+const page = (script: string): string => `<!doctype html><title>App</title><script type="module" src="${script}"></script>`;
+
+/** An application with the package installed. Returns its folder. */
+function application(): string {
+  const folder = mkdtempSync(join(tmpdir(), "sipp-app-"));
+  const name = execFileSync("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: PACKAGE, encoding: "utf8" }).trim();
+  const installed = join(folder, "node_modules/@sipp/sipp");
+  mkdirSync(installed, { recursive: true });
+  execFileSync("tar", ["-xzf", join(folder, name), "-C", installed, "--strip-components=1"]);
+  symlinkSync(join(PACKAGE, "node_modules/hash-wasm"), join(folder, "node_modules/hash-wasm"));
+  writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "app", private: true, type: "module" }));
+  writeFileSync(join(folder, "main.js"), SCRIPT);
+  writeFileSync(join(folder, "index.html"), page("/main.js"));
+  return folder;
+}
+
+const WAYS: Readonly<Record<string, (folder: string) => Promise<string>>> = {
+  Vite: async (folder) => {
+    await build({ root: folder, configFile: false, logLevel: "error" });
+    return join(folder, "dist");
+  },
+  webpack: async (folder) => {
+    const output = join(folder, "packed");
+    const compiler = webpack({ mode: "production", context: folder, entry: "./main.js", output: { path: output } });
+    const stats = await new Promise<webpack.Stats | undefined>((resolve, reject) =>
+      compiler?.run((error, stats) => (error ? reject(error) : resolve(stats))),
+    );
+    assert.deepEqual(stats?.toJson({ all: false, errors: true, warnings: true }).errors, []);
+    writeFileSync(join(output, "index.html"), page("./main.js"));
+    return output;
+  },
+  "a static server": async (folder) => {
+    const output = join(folder, "static");
+    cpSync(join(folder, "node_modules/@sipp/sipp/dist"), join(output, "sipp"), { recursive: true });
+    writeFileSync(join(output, "main.js"), SCRIPT.replace("@sipp/sipp", "./sipp/index.js"));
+    writeFileSync(join(output, "index.html"), page("./main.js"));
+    return output;
+  },
+};
+
+describe("the package in an application", () => {
+  let browser: Browser;
+  const app = application();
+
+  before(async () => {
+    browser = await launch();
+  });
+  after(async () => {
+    await browser?.close();
+    rmSync(app, { recursive: true, force: true });
+  });
+
+  for (const [name, make] of Object.entries(WAYS)) {
+    describe(`through ${name}`, () => {
+      let server: Server;
+      let page: Page;
+      const asked: string[] = [];
+
+      before(async () => {
+        const folder = await make(app);
+        server = await serve({ "/models": dirname(join(TREE, "models/demo.gguf")), "": folder });
+        page = await browser.context.newPage();
+        page.on("request", (request) => asked.push(request.url()));
+        await page.goto(`${server.origin}/index.html`);
+        await page.waitForFunction(() => window.ask !== undefined);
+      });
+      after(async () => {
+        await page?.close();
+        server?.close();
+      });
+
+      test("a remote endpoint loads no engine", { timeout: 60_000 }, async () => {
+        // Nobody answers there.
+        assert.equal(await page.evaluate((origin) => window.remote(origin), server.origin), "upstream");
+        assert.ok(asked.some((url) => url.endsWith(".wasm")), "the client is a component");
+        // Bundlers rename files and keep their kind.
+        assert.deepEqual(asked.filter((url) => url.endsWith(".mjs")), []);
+      });
+
+      for (const threading of ["single", "threads"]) {
+        test(`a local model answers, ${threading}`, { timeout: 120_000 }, async () => {
+          const answer = page.evaluate(([model, threading]) => window.ask(model ?? "", threading ?? ""), [`${server.origin}/models/demo.gguf`, threading]);
+          assert.equal(await answer, "Hello! How can I help you?");
+          assert.ok(asked.some((url) => url.endsWith(".mjs")), "the engine is a module");
+        });
+      }
+    });
+  }
+});
