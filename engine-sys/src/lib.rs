@@ -5,6 +5,8 @@
 //! in [`ModelInfo`]. This is the only crate of the project that calls C; its types stay private.
 
 mod backend;
+#[cfg(feature = "bare")]
+mod bare;
 mod config;
 mod context;
 mod counters;
@@ -34,6 +36,8 @@ mod vocab;
 mod web;
 mod worker;
 
+#[cfg(feature = "bare")]
+pub use bare::Bare;
 pub use config::{
     CacheConfig, CacheMode, CacheType, ContextConfig, FlashAttention, GpuLayers, LogitBias, ModelConfig, Placement,
     Policy, Pooling, SamplerStage, Sampling, SchedulerConfig,

@@ -9,6 +9,7 @@ export type {
   ContextOptions,
   Placement,
   Routes,
+  SchedulerOptions,
   Timeouts,
 } from "../generated/client/interfaces/sipp-host-endpoints.js";
 export type { EndpointEntry, EndpointRef } from "../generated/client/interfaces/sipp-client-client.js";
@@ -31,6 +32,7 @@ export { type ClientEvent, type ClientOptions, SippClient } from "./client.ts";
 export { type BrowserKind, type ContractKind, SippError, type SippErrorDetails, type StorageFigures } from "./error.ts";
 export type {
   Authentication,
+  CacheOptions,
   CallOptions,
   Descriptor,
   EmbedCallOptions,

@@ -7,6 +7,7 @@
 import type * as client from "../generated/client/interfaces/sipp-client-client.js";
 import type * as endpoints from "../generated/client/interfaces/sipp-host-endpoints.js";
 import type * as types from "../generated/client/interfaces/sipp-inference-types.js";
+import { SippError } from "./error.ts";
 import type { LoadProgress, ModelSource } from "./store/source.ts";
 
 /** A message; a text stands for one text part. */
@@ -93,6 +94,12 @@ export type Authentication =
   | ({ readonly type: "bearer" } & SecretSource)
   | ({ readonly type: "header"; readonly name: string } & SecretSource);
 
+/** What is kept of prompts that were computed. */
+export interface CacheOptions extends Omit<endpoints.CacheOptions, "maxSnapshotBytes"> {
+  /** Most bytes of all snapshots. Default: 256 MiB. Refused where the mode keeps none. */
+  readonly maxSnapshotBytes?: number;
+}
+
 /** A model that this page, or this Node.js, runs. */
 export interface LocalDescriptor {
   readonly kind: "local";
@@ -101,7 +108,7 @@ export interface LocalDescriptor {
   readonly placement?: endpoints.Placement;
   readonly context?: endpoints.ContextOptions;
   readonly scheduler?: endpoints.SchedulerOptions;
-  readonly cache?: endpoints.CacheOptions;
+  readonly cache?: CacheOptions;
   readonly sampling?: Sampling;
   /** The SHA-256 that the file must have, as hexadecimal digits; of shards, one each. */
   readonly sha256?: string | readonly string[];
@@ -149,6 +156,16 @@ export type Descriptor = LocalDescriptor | GatewayDescriptor | ProviderDescripto
 /** Holds a secret and names it by a number. */
 export type Keep = (secret: SecretSource) => number;
 
+function toCache({ maxSnapshotBytes: bytes, ...cache }: CacheOptions): endpoints.CacheOptions {
+  if (bytes === undefined) {
+    return cache;
+  }
+  if (!Number.isSafeInteger(bytes) || bytes < 0) {
+    throw new SippError("invalid-request", "maxSnapshotBytes must be a whole number, at least 0");
+  }
+  return { ...cache, maxSnapshotBytes: BigInt(bytes) };
+}
+
 /** A descriptor for the component. `model` names a local model's source to this host. */
 export function toDescriptor(descriptor: Descriptor, model: string, keep: Keep): endpoints.Descriptor {
   switch (descriptor.kind) {
@@ -160,7 +177,7 @@ export function toDescriptor(descriptor: Descriptor, model: string, keep: Keep):
           placement: descriptor.placement ?? {},
           context: descriptor.context ?? {},
           scheduler: descriptor.scheduler ?? {},
-          cache: descriptor.cache ?? {},
+          cache: toCache(descriptor.cache ?? {}),
           sampling: toSampling(descriptor.sampling ?? {}),
         },
       };

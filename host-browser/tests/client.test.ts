@@ -68,7 +68,7 @@ describe("a client in Node.js", () => {
   });
 
   test("many requests at once are answered as alone, and share their beginning", async () => {
-    await using client = await opened({ context: { nParallel: 4 }, cache: { mode: "live-slot-and-snapshot", maxSnapshotBytes: 1n << 24n } });
+    await using client = await opened({ context: { nParallel: 4 }, cache: { mode: "live-slot-and-snapshot", maxSnapshotBytes: 1 << 24 } });
     const ask = (question: string) =>
       client.chat(
         [

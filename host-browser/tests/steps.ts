@@ -44,7 +44,7 @@ const VERBS = ["add", "remove", "list", "query", "chat", "embed", "close", "all"
 /** Fields whose values are any JSON of the caller's. */
 const RAW = new Set(["value", "parameters", "schema"]);
 /** Fields whose texts are cases of an enum. */
-const ENUMS = new Set(["flash_attention", "cache_type_k", "cache_type_v", "pooling", "samplers", "role"]);
+const ENUMS = new Set(["flash_attention", "cache_type_k", "cache_type_v", "pooling", "policy", "mode", "samplers", "role"]);
 
 /** Runs the steps and returns a line for each. */
 export async function transcribe(stage: Stage, steps: readonly Fields[]): Promise<Json[]> {
