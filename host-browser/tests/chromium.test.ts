@@ -39,6 +39,13 @@ for (const [threading, isolated] of [["auto", true], ["single", false]] as const
       assert.equal(await page.evaluate(() => crossOriginIsolated), isolated);
     });
 
+    test("threads that a page cannot have are refused", { skip: isolated ? "it has them" : false }, async () => {
+      const steps = [{ add: { id: "a", descriptor: { kind: "local", model: "demo" } } }];
+      const run = { steps, standIn: false, names: NAMES, threading: "threads" };
+      const told = await page.evaluate(async (asked) => JSON.stringify(await window.runCase(JSON.parse(asked))), JSON.stringify(run));
+      assert.match(told, /"kind":"threads.unavailable"/);
+    });
+
     for (const one of cases()) {
       const skip = one.skip ?? (isolated ? undefined : one.standIn ? "rules need no engine" : ONE_THREAD[one.name]);
       test(one.name, { skip: skip ?? false, timeout: 120_000 }, async () => {

@@ -3,6 +3,7 @@
  */
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
@@ -96,5 +97,16 @@ describe("a client in Node.js", () => {
     );
     runs.forEach((run) => run.cancel());
     await Promise.allSettled(runs.map((run) => run.response));
+  });
+
+  test("where promises cannot be waited for, the error names what is missing", () => {
+    const script = `
+      delete WebAssembly.Suspending;
+      const { SippClient } = await import(${JSON.stringify(new URL("../dist/index.js", import.meta.url).href)});
+      await new SippClient().list().catch(({ kind, message }) => console.log(JSON.stringify({ kind, message })));
+    `;
+    const told = JSON.parse(execFileSync(process.execPath, ["--input-type=module", "--eval", script], { encoding: "utf8" }));
+    assert.equal(told.kind, "jspi-missing");
+    assert.match(told.message, /Chrome and Edge have it from 137/);
   });
 });
