@@ -10,6 +10,8 @@ export interface Run {
   readonly standIn: boolean;
   readonly names: readonly string[];
   readonly threading: "auto" | "single" | "threads";
+  /** Where an upstream is, and the secret for it. */
+  readonly upstream?: { readonly url: string; readonly secret: string };
 }
 
 declare global {
@@ -18,10 +20,11 @@ declare global {
   }
 }
 
-window.runCase = async ({ steps, standIn, names, threading }) => {
+window.runCase = async ({ steps, standIn, names, threading, upstream }) => {
   const client = new SippClient({ wasmThreading: threading, threads: 2 }, standIn ? openStandIn : undefined);
   const source = (name: string): string => new URL(`/models/${name}.gguf`, location.href).href;
   // An address in messages of the way here, a file's name in the engine's.
   const shown = names.flatMap((name) => [[source(name), name], [`${name}.gguf`, name]] as const);
-  return await transcribe({ client, standIn, source, names: shown }, steps);
+  const remote = upstream === undefined ? {} : { upstream: upstream.url, secret: upstream.secret };
+  return await transcribe({ client, standIn, source, names: shown, ...remote }, steps);
 };

@@ -42,10 +42,12 @@ export class Upstream {
   readonly #sockets = new Set<Socket>();
   readonly #exchanges: readonly Exchange[];
   readonly #pace: Pace;
+  readonly #crossOrigin: boolean;
   #next = 0;
 
-  private constructor(exchanges: readonly Exchange[], pace: Pace) {
+  private constructor(exchanges: readonly Exchange[], pace: Pace, crossOrigin: boolean) {
     this.#exchanges = exchanges;
+    this.#crossOrigin = crossOrigin;
     this.#pace = pace;
     this.#server = createServer((socket) => {
       this.#sockets.add(socket);
@@ -56,9 +58,9 @@ export class Upstream {
     });
   }
 
-  /** Starts one. */
-  static async start(exchanges: readonly Exchange[], pace: Pace): Promise<Upstream> {
-    const upstream = new Upstream(exchanges, pace);
+  /** Starts one; `crossOrigin` says whether pages may ask it, and read every header. */
+  static async start(exchanges: readonly Exchange[], pace: Pace, crossOrigin = false): Promise<Upstream> {
+    const upstream = new Upstream(exchanges, pace, crossOrigin);
     upstream.#server.listen(0, "127.0.0.1");
     await once(upstream.#server, "listening");
     return upstream;
@@ -101,6 +103,11 @@ export class Upstream {
   }
 
   async #answer(socket: Socket, request: Received): Promise<boolean> {
+    if (this.#crossOrigin && request.method === "OPTIONS") {
+      const allowed = request.headers.get("access-control-request-headers") ?? "";
+      socket.write(`HTTP/1.1 204 No Content\r\n${CROSS_ORIGIN}access-control-allow-headers: ${allowed}\r\n\r\n`);
+      return true;
+    }
     const exchange = this.#exchanges[this.#next];
     if (exchange === undefined) {
       this.mismatches.push(`one more request, to ${request.path}`);
@@ -108,7 +115,8 @@ export class Upstream {
     }
     this.#next += 1;
     this.mismatches.push(...differences(exchange, request).map((text) => `request ${this.#next}: ${text}`));
-    const { reply, closes } = exchange;
+    const { closes } = exchange;
+    const reply = this.#crossOrigin ? forPages(exchange.reply) : exchange.reply;
     if (this.#pace === "bytes") {
       for (let at = 0; at < reply.length; at += 1) {
         socket.write(reply.subarray(at, at + 1));
@@ -123,6 +131,15 @@ export class Upstream {
     }
     return !closes;
   }
+}
+
+/** Headers by which a page of another origin may read a reply. */
+const CROSS_ORIGIN = "access-control-allow-origin: *\r\naccess-control-expose-headers: *\r\n";
+
+/** A reply with these headers behind its first line, if it has one. */
+function forPages(reply: Buffer): Buffer {
+  const end = reply.indexOf("\r\n") + 2;
+  return end < 2 ? reply : Buffer.concat([reply.subarray(0, end), Buffer.from(CROSS_ORIGIN), reply.subarray(end)]);
 }
 
 function differences(expected: Exchange, got: Received): string[] {
