@@ -23,10 +23,10 @@ fn text_of(answer: &Value, model: &str) -> String {
 }
 
 fn check_usage(usage: &Value) {
-    assert_eq!(keys(usage), ["input_tokens", "output_tokens", "total_tokens"]);
-    let [input, output, total] =
-        ["input_tokens", "output_tokens", "total_tokens"].map(|key| usage[key].as_u64().unwrap());
-    assert!(input > 0 && output > 0 && total == input + output, "{usage}");
+    assert_eq!(keys(usage), ["input_tokens", "output_tokens", "total_tokens", "cached_input_tokens"]);
+    let [input, output, total, cached] = ["input_tokens", "output_tokens", "total_tokens", "cached_input_tokens"]
+        .map(|key| usage[key].as_u64().unwrap());
+    assert!(input > cached && output > 0 && total == input + output, "{usage}");
 }
 
 #[tokio::test]
@@ -39,6 +39,8 @@ async fn finite_and_streamed_answers_say_the_same() {
         body["max_tokens"] = json!(12);
         body["top_p"] = Value::Null;
         body["stop"] = Value::Null;
+        // So that both find the prompt computed.
+        assert_eq!(post(&program, route, body.clone()).await.status(), 200);
         let response = post(&program, route, body.clone()).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "application/json");
