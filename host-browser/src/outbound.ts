@@ -22,8 +22,11 @@ const REST_TIME = 500;
 /** Bytes that are read from an adapter at once. */
 const PIECE = 1 << 18;
 
-/** Headers that belong to the connection, or say who asks. */
-const FORBIDDEN = new Set(["authorization", "connection", "content-length", "cookie", "host", "keep-alive", "te", "transfer-encoding", "upgrade"]);
+/** Headers that belong to the connection. Node.js drops some of them, and fails for the others. */
+const CONNECTION = ["connection", "content-length", "expect", "host", "keep-alive", "transfer-encoding", "upgrade"];
+
+/** Headers that no adapter sets: of the connection, or saying who asks. */
+const FORBIDDEN = new Set([...CONNECTION, "authorization", "cookie", "te"]);
 
 /** What `fetch` undoes itself: the body that comes is not coded so any more. */
 const UNDONE = new Set(["content-encoding", "content-length", "transfer-encoding"]);
@@ -45,6 +48,20 @@ export interface Route {
   readonly request: number;
   /** Between two pieces of a response. */
   readonly idle: number;
+}
+
+/** Refuses a header that would not be sent. Browsers differ in what they keep to themselves, so this one is asked. */
+export function checkSent(name: string, value: string): void {
+  let sent = false;
+  try {
+    sent = new globalThis.Request("http://localhost", { headers: [[name, value]] }).headers.has(name);
+  } catch {
+    throw new SippError("invalid-request", `header \`${name}\` must hold only characters of Latin-1`);
+  }
+  if (!sent || CONNECTION.includes(name.toLowerCase())) {
+    const where = node === undefined ? "this browser does not let a page send it" : "Node.js does not let a program send it";
+    throw new SippError("invalid-request", `header \`${name}\` would not be sent: ${where}; leave it out, or put a gateway in front`);
+  }
 }
 
 /** One attempt's way out. */
@@ -154,7 +171,7 @@ export class Outbound {
     for (const [name, value] of headers) {
       complete.set(name, value);
     }
-    if (node !== undefined) {
+    if (node !== undefined && !complete.has("user-agent")) {
       complete.set("user-agent", "sipp/0.1.0");
     }
     if (credential !== undefined) {

@@ -11,7 +11,7 @@ import type { Settings } from "../generated/openai/interfaces/sipp-inference-end
 import { Answer } from "./channel.ts";
 import { type AdapterExports, type AdapterName, instantiateAdapter } from "./component.ts";
 import { asSippError, fromContract, SippError, toContract } from "./error.ts";
-import { Outbound, type Placement, type Route } from "./outbound.ts";
+import { checkSent, Outbound, type Placement, type Route } from "./outbound.ts";
 import { node } from "./platform.ts";
 import { wait } from "./retry.ts";
 import type { Vault } from "./secret.ts";
@@ -105,6 +105,11 @@ class Remote implements Answerer {
       request: timeouts.request ?? 60_000,
       idle: timeouts.idle ?? 60_000,
     };
+    // Their values come with each request.
+    const later = [this.#route.credential?.header, correlationHeader].filter((header) => header !== undefined);
+    for (const [name, value] of [...this.#route.headers, ...later.map((header) => [header, "x"] as const)]) {
+      checkSent(name, value);
+    }
     this.#retries = opening.retries ?? RETRIES;
   }
 

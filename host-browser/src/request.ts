@@ -119,7 +119,7 @@ export interface LocalDescriptor {
 /** Fields that gateways and providers share. */
 interface RemoteDescriptor {
   readonly authentication?: Authentication;
-  /** Headers of every request. */
+  /** Headers of every request. One that the browser would not send is refused. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly timeouts?: endpoints.Timeouts;
   /** How often to ask again when it fails before the first token in a way that can pass, from 0 to 10. Default: 2. */

@@ -41,6 +41,25 @@ describe("cassettes in Chromium", () => {
     server?.close();
   });
 
+  test("headers that a browser keeps to itself are refused by name", async () => {
+    const shared = { kind: "provider", provider: "openai_compatible", model: "m", authentication: "none", base_url: "http://localhost:1/v1" };
+    const kept = [
+      ...["Cookie", "Origin", "referer", "Host", "date", "via", "Proxy-Any", "Sec-Any"].map((name) => [name, { ...shared, headers: [{ name, value: "1" }] }] as const),
+      ["X-HTTP-Method", { ...shared, headers: [{ name: "X-HTTP-Method", value: "TRACE" }] }] as const,
+      ["Sec-Trace", { ...shared, correlation_header: "Sec-Trace" }] as const,
+      ["Cookie", { ...shared, authentication: { header: { name: "Cookie", value: 1 } } }] as const,
+    ];
+    const fine = { ...shared, headers: [{ name: "x-team", value: "blue" }, { name: "X-HTTP-Method", value: "GET" }] };
+    const steps = [...kept.map(([, descriptor]) => descriptor), fine].map((descriptor) => ({ add: { id: "p", descriptor } }));
+    const run = { steps, standIn: false, names: [], threading: "auto", upstream: { url: "http://localhost:1", secret: SECRET } };
+    const told = JSON.parse(await page.evaluate(async (asked) => JSON.stringify(await window.runCase(JSON.parse(asked))), JSON.stringify(run))) as Json[];
+    kept.forEach(([name], index) => {
+      const line = JSON.stringify(told[index]);
+      assert.ok(line.includes("invalid_request") && line.includes(`header \`${name}\` would not be sent`), line);
+    });
+    assert.ok(!JSON.stringify(told.at(-1)).includes("error"), JSON.stringify(told.at(-1)));
+  });
+
   for (const provider of folders(FOLDER)) {
     for (const name of folders(join(FOLDER, provider))) {
       const folder = join(FOLDER, provider, name);

@@ -4,6 +4,9 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
+import { createServer, type IncomingHttpHeaders } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
@@ -97,6 +100,35 @@ describe("a client in Node.js", () => {
     );
     runs.forEach((run) => run.cancel());
     await Promise.allSettled(runs.map((run) => run.response));
+  });
+
+  test("headers that would not be sent are refused, the others are sent", async () => {
+    let got: IncomingHttpHeaders = {};
+    const server = createServer((request, response) => {
+      got = request.headers;
+      response.writeHead(400).end();
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    try {
+      await using client = new SippClient();
+      const baseUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const shared = { kind: "gateway", target: "demo", baseUrl, retries: 0 } as const;
+      for (const name of ["Host", "connection", "content-length", "Expect", "keep-alive", "transfer-encoding", "upgrade"]) {
+        await assert.rejects(
+          client.add("away", { ...shared, headers: { [name]: "1" } }),
+          (error) => error instanceof SippError && error.kind === "invalid-request" && error.message.includes(`\`${name}\` would not be sent`),
+        );
+      }
+      const outside = client.add("away", { ...shared, headers: { "x-name": "\u0142" } });
+      await assert.rejects(outside, (error) => error instanceof SippError && error.kind === "invalid-request" && error.message.includes("Latin-1"));
+      const headers = { "User-Agent": "app", cookie: "a=b", "x-name": "caf\u00e9" };
+      const endpoint = await client.add("away", { ...shared, headers });
+      await assert.rejects(client.query("hi", { endpoint }).response, (error) => error instanceof SippError && error.kind === "upstream");
+      assert.deepEqual([got["user-agent"], got.cookie, got["x-name"]], ["app", "a=b", "caf\u00e9"]);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
   });
 
   test("where promises cannot be waited for, the error names what is missing", () => {
