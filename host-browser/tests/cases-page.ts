@@ -17,8 +17,11 @@ export interface Run {
 declare global {
   interface Window {
     runCase(run: Run): Promise<Json[]>;
+    SippClient: typeof SippClient;
   }
 }
+
+window.SippClient = SippClient;
 
 window.runCase = async ({ steps, standIn, names, threading, upstream }) => {
   const client = new SippClient({ wasmThreading: threading, threads: 2 }, standIn ? openStandIn : undefined);

@@ -46,6 +46,41 @@ for (const [threading, isolated] of [["auto", true], ["single", false]] as const
       assert.match(told, /"kind":"threads.unavailable"/);
     });
 
+    test("signals and closing end what runs, with a reason", { timeout: 120_000 }, async () => {
+      const told = await page.evaluate(async (wasmThreading) => {
+        const client = new window.SippClient({ wasmThreading, threads: 2 });
+        const endpoint = await client.add("demo", { kind: "local", source: "/models/demo.gguf" });
+        const endless = { endpoint, local: { sampling: { ignoreEos: true } }, temperature: 0 } as const;
+        const ask = (signal?: AbortSignal) => client.query("Once", { ...endless, ...(signal === undefined ? {} : { signal }) });
+        const early: unknown = await ask(AbortSignal.abort("not any more")).response.catch((error: unknown) => error);
+        const timeout: unknown = await client.embed("text", { signal: AbortSignal.abort(new DOMException("late", "TimeoutError")) }).response.catch((error: unknown) => error);
+        const controller = new AbortController();
+        const later = ask(controller.signal);
+        for await (const { tokens } of later.tokens) {
+          if (tokens > 0) {
+            controller.abort();
+          }
+        }
+        const [first, second] = [ask(), ask()];
+        for await (const { tokens } of first.tokens) {
+          if (tokens > 0) {
+            await client.close();
+          }
+        }
+        const ending = (run: typeof first) => run.response.then(({ finishReason }) => finishReason, (error: { kind: string }) => error.kind);
+        const fail = (error: unknown) => {
+          const { kind, cause } = error as { kind: string; cause: unknown };
+          return [kind, cause instanceof DOMException ? cause.name : cause];
+        };
+        return [fail(early), fail(timeout), [await ending(later), await ending(first), await ending(second), await ending(client.query("hi"))]];
+      }, threading);
+      assert.deepEqual(told, [
+        ["cancelled", "not any more"],
+        ["cancelled", "TimeoutError"],
+        ["cancelled", "cancelled", "cancelled", "closed"],
+      ]);
+    });
+
     for (const one of cases()) {
       const skip = one.skip ?? (isolated ? undefined : one.standIn ? "rules need no engine" : ONE_THREAD[one.name]);
       test(one.name, { skip: skip ?? false, timeout: 120_000 }, async () => {
