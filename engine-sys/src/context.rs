@@ -28,8 +28,8 @@ impl Batch {
     /// Adds a token and returns its index, by which its output is found.
     pub(crate) fn push(&mut self, token: Token, position: usize, sequence: usize, output: bool) -> usize {
         self.tokens.push(token);
-        self.positions.push(i32::try_from(position).unwrap_or(i32::MAX));
-        self.sequences.push(i32::try_from(sequence).unwrap_or(i32::MAX));
+        self.positions.push(signed(position));
+        self.sequences.push(signed(sequence));
         self.outputs.push(i8::from(output));
         self.tokens.len() - 1
     }

@@ -87,7 +87,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::InvalidRequest`] and [`Error::Unsupported`] for what can be seen at once, [`Error::Overloaded`] if as
-    /// many requests wait as may; the listener is then dropped without a call. Everything else arrives through [`Listener::done`].
+    /// many requests wait as may; the listener is then dropped without a call. Everything else arrives through
+    /// [`Listener::done`].
     pub fn generate(&self, request: TextRequest, listener: Box<dyn Listener>) -> Result<Cancel, Error> {
         let (job, cancel) = text_job(&self.shared.info, &self.shared.sampling, &self.shared.tally, request, listener)?;
         self.send(Command::Generate(Box::new(job)));

@@ -45,19 +45,18 @@ pub(crate) enum Plan {
     Wait,
 }
 
-/// Looks for the beginning of `prompt`, of which the last token is always computed anew: its output is needed.
-/// `can_cut` says whether a slot's sequence, which holds so many tokens, can be cut to so many.
+/// Looks for the beginning of a prompt. `can_cut` says whether a slot's sequence, which holds so many tokens, can be cut to so
+/// many.
 pub(crate) fn find<'a>(
-    prompt: &[Token],
+    beginning: &[Token],
     candidates: impl Iterator<Item = Candidate<'a>>,
     can_cut: impl Fn(usize, usize, usize) -> bool,
 ) -> Plan {
-    let prompt = prompt.split_last().map_or(&[][..], |(_, rest)| rest);
     let mut best: Option<(Source, (usize, bool, bool, u64))> = None;
     let mut coming = 0;
     for candidate in candidates {
-        coming = coming.max(common(candidate.coming, prompt));
-        let (shared, held) = (common(candidate.held, prompt), candidate.held.len());
+        coming = coming.max(common(candidate.coming, beginning));
+        let (shared, held) = (common(candidate.held, beginning), candidate.held.len());
         if shared < FEWEST || !can_cut(candidate.slot, held, shared) {
             continue;
         }

@@ -132,10 +132,6 @@ pub struct Stats {
     pub cached_tokens: u32,
     /// Where these came from.
     pub cache_source: CacheSource,
-    /// The median time between two tokens; none with fewer than two tokens.
-    pub inter_token_p50: Option<Duration>,
-    /// The time between two tokens that 99 % do not exceed.
-    pub inter_token_p99: Option<Duration>,
 }
 
 /// Where the reused beginning of a prompt came from.

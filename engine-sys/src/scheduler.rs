@@ -102,7 +102,6 @@ struct Place<S> {
 }
 
 /// What one slot has in the batch.
-#[derive(Clone, Copy)]
 struct Share {
     slot: usize,
     count: usize,
@@ -215,7 +214,7 @@ impl<B: Backend> Scheduler<B> {
             is_akin: place.key.is_some() && place.key == slot.key,
             used: place.used,
         });
-        prefix::find(slot.prompt(), candidates, |index, held, kept| self.backend.can_cut(index, held, kept))
+        prefix::find(slot.beginning(), candidates, |index, held, kept| self.backend.can_cut(index, held, kept))
     }
 
     /// Starts a request in a free slot, with as much of its prompt as is computed already.
@@ -227,10 +226,10 @@ impl<B: Backend> Scheduler<B> {
         };
         let live = source.map_or(0, |source| source.shared);
         let continues = source.is_some_and(|source| source.slot == target && source.is_mostly_shared());
-        if !continues || self.saved(slot.prompt(), live).is_some() {
+        if !continues || self.saved(slot.beginning(), live).is_some() {
             self.save(target);
         }
-        let saved = self.saved(slot.prompt(), live);
+        let saved = self.saved(slot.beginning(), live);
         let reused = match (saved, source) {
             (Some((snapshot, shared)), _) => {
                 self.restore(target, snapshot, shared).then_some((CacheSource::Snapshot, shared))
@@ -239,7 +238,7 @@ impl<B: Backend> Scheduler<B> {
                 if source.slot != target {
                     self.backend.copy(source.slot, target);
                 }
-                self.cut(target, source.held, source.shared).then_some((CacheSource::Live, source.shared))
+                self.backend.cut(target, source.shared).then_some((CacheSource::Live, source.shared))
             }
             (None, None) => None,
         };
@@ -273,8 +272,7 @@ impl<B: Backend> Scheduler<B> {
     }
 
     /// The snapshot that holds most of a prompt's beginning, if that is more than `live` tokens.
-    fn saved(&self, prompt: &[Token], live: usize) -> Option<(usize, usize)> {
-        let beginning = prompt.split_last().map_or(&[][..], |(_, rest)| rest);
+    fn saved(&self, beginning: &[Token], live: usize) -> Option<(usize, usize)> {
         let best = self.snapshots.best(beginning, |held, kept| self.backend.can_cut_saved(held, kept));
         best.filter(|(_, shared)| *shared > live)
     }
@@ -293,10 +291,6 @@ impl<B: Backend> Scheduler<B> {
     fn restore(&mut self, target: usize, snapshot: usize, shared: usize) -> bool {
         let Some(state) = self.snapshots.state(snapshot) else { return false };
         self.backend.cut(target, 0) && self.backend.restore(target, state) && self.backend.cut(target, shared)
-    }
-
-    fn cut(&mut self, sequence: usize, held: usize, kept: usize) -> bool {
-        held == kept || self.backend.cut(sequence, kept)
     }
 
     /// Puts one token of each writing slot into the batch, then prompts, oldest first, into what is left.
@@ -389,14 +383,11 @@ impl<B: Backend> Scheduler<B> {
         let Some(slot) = place.slot.take() else { return };
         place.held = slot.held().to_vec();
         // A computation that was ended may have left a part of itself.
-        let clean = self.backend.cut(index, place.held.len());
-        if !clean {
+        if !self.backend.cut(index, place.held.len()) {
             place.held.clear();
         }
         if !self.rules.keeps_live() {
             self.save(index);
-        }
-        if !self.rules.keeps_live() || self.places.get(index).is_some_and(|place| place.held.is_empty()) {
             self.forget(index);
         }
         slot.finish(finish, &self.tally);

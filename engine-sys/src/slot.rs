@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::counters::{End, Tally};
 use crate::cutter::{Cut, Cutter};
@@ -78,8 +78,6 @@ struct Clock {
     prefilled: Option<Instant>,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
-    /// Times between tokens, in microseconds.
-    gaps: Vec<u32>,
 }
 
 /// What a slot wants to compute next.
@@ -123,7 +121,6 @@ impl<S> Slot<S> {
                 prefilled: None,
                 first_token: None,
                 last_token: None,
-                gaps: Vec::new(),
             },
         }
     }
@@ -150,8 +147,9 @@ impl<S> Slot<S> {
         self.clock.started
     }
 
-    pub(crate) fn prompt(&self) -> &[Token] {
-        self.tokens.get(..self.prompt).unwrap_or_default()
+    /// The prompt without its last token, which is always computed anew: its output is needed.
+    pub(crate) fn beginning(&self) -> &[Token] {
+        self.tokens.get(..self.prompt.saturating_sub(1)).unwrap_or_default()
     }
 
     /// The tokens whose computation can be shared. After a shift nothing can: what is left was computed with what is not.
@@ -167,7 +165,7 @@ impl<S> Slot<S> {
 
     /// The prompt, while it is read.
     pub(crate) fn coming(&self) -> &[Token] {
-        if self.is_prefilling() { self.prompt() } else { &[] }
+        if self.is_prefilling() { &self.tokens } else { &[] }
     }
 
     /// Takes note that the first `count` tokens of the prompt are computed already.
@@ -210,9 +208,7 @@ impl<S> Slot<S> {
     pub(crate) fn take(&mut self, token: Token, piece: &[u8]) -> ControlFlow<Finish> {
         let now = Instant::now();
         self.clock.first_token.get_or_insert(now);
-        if let Some(last) = self.clock.last_token.replace(now) {
-            self.clock.gaps.push(u32::try_from(now.duration_since(last).as_micros()).unwrap_or(u32::MAX));
-        }
+        self.clock.last_token = Some(now);
         self.written += 1;
         let cut = self.cutter.push(piece);
         let stopped = cut.stopped;
@@ -274,31 +270,21 @@ impl<S> Slot<S> {
         self.reply.tokens(batch)
     }
 
-    fn stats(&mut self) -> Stats {
-        let read = self.read_tokens();
-        let clock = &mut self.clock;
+    fn stats(&self) -> Stats {
+        let clock = &self.clock;
         let first = clock.first_token;
-        clock.gaps.sort_unstable();
         Stats {
             queue: clock.started.duration_since(clock.accepted),
             time_to_first_token: first.map(|first| first.duration_since(clock.accepted)),
             prefill: clock.prefilled.unwrap_or_else(Instant::now).duration_since(clock.started),
             decode: first.zip(clock.last_token).map(|(first, last)| last.duration_since(first)).unwrap_or_default(),
-            prefill_tokens: read.saturating_sub(count(self.reused)),
+            prefill_tokens: self.read_tokens().saturating_sub(count(self.reused)),
             cached_tokens: count(self.reused),
             cache_source: self.source,
-            inter_token_p50: percentile(&clock.gaps, 50),
-            inter_token_p99: percentile(&clock.gaps, 99),
         }
     }
 }
 
 fn count(tokens: usize) -> u32 {
     u32::try_from(tokens).unwrap_or(u32::MAX)
-}
-
-/// The time that `percent` of the sorted gaps do not exceed.
-fn percentile(gaps: &[u32], percent: usize) -> Option<Duration> {
-    let index = (gaps.len() * percent).div_ceil(100).saturating_sub(1);
-    gaps.get(index).map(|gap| Duration::from_micros((*gap).into()))
 }
