@@ -5,6 +5,7 @@
 //! files.
 
 pub mod case;
+pub mod companion;
 mod contract;
 pub mod expected;
 pub mod machine;

@@ -45,3 +45,10 @@ pub fn rank<T>(sorted: &[T], share: f64) -> Option<&T> {
     let position = (sorted.len() as f64 * share) as usize;
     sorted.get(position.min(sorted.len().checked_sub(1)?))
 }
+
+/// The median, or NaN of nothing.
+#[must_use]
+pub fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    rank(&numbers, 0.5).copied().unwrap_or(f64::NAN)
+}

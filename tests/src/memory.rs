@@ -1,12 +1,23 @@
-//! Memory of this process, for tests that see whether it stays bounded.
+//! Memory of processes, for tests that see whether it stays bounded, and for measurements.
 
 use anyhow::{Result, ensure};
 
 /// Memory of this process that is in use, in bytes, where the system tells.
 #[must_use]
 pub fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    status("self", "VmRSS:")
+}
+
+/// Memory of a process that is in use and holds no file, in bytes, where the system tells. `process` is its number, or
+/// `self`.
+#[must_use]
+pub fn anonymous(process: &str) -> Option<u64> {
+    status(process, "RssAnon:")
+}
+
+fn status(process: &str, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 

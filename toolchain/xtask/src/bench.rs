@@ -56,10 +56,15 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<()> 
     if name == ENGINE {
         return engine(repository, &arguments.rest);
     }
+    process::run(program(repository, name)?.args(&arguments.rest))
+}
+
+/// Builds a measuring program.
+fn program(repository: &Repository, name: &str) -> Result<Command> {
     build::components(repository)?;
     let program = format!("{PREFIX}{name}");
     build::native(repository, &["--bin", &program])?;
-    process::run(Command::new(repository.program(&program)).args(&arguments.rest))
+    Ok(Command::new(repository.program(&program)))
 }
 
 /// What can be measured: every program of the workspace whose name starts with the prefix.
@@ -75,11 +80,8 @@ fn names(repository: &Repository) -> Result<Vec<String>> {
 
 /// Measures the engine beside llama.cpp's own server, with the models of random weights unless one is named.
 fn engine(repository: &Repository, arguments: &[String]) -> Result<()> {
-    build::components(repository)?;
-    let program = format!("{PREFIX}{ENGINE}");
-    build::native(repository, &["--bin", &program])?;
+    let mut bench = program(repository, ENGINE)?;
     let folder = models(repository)?;
-    let mut bench = Command::new(repository.program(&program));
     bench.args(
         python::python(repository).into_iter().flat_map(|python| ["--xllamacpp".into(), python.into_os_string()]),
     );

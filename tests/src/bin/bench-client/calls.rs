@@ -8,8 +8,9 @@ use futures_util::future::try_join_all;
 use sipp::UnsupportedPayload;
 use sipp::parts::{Answer, Answerer, Answering, EmbedRequest, Open, Outcome, Request};
 use sipp::{Capabilities, Embedding, Error, FinishReason, LocalDescriptor, Metadata, Operation, SippClient, Support};
+use sipp_tests::machine::median;
 
-use crate::figures::{Latency, Start, median};
+use crate::figures::{Latency, Start};
 
 const CLIENTS: usize = 100;
 const CALLS: usize = 4096;

@@ -8,8 +8,9 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use engine_sys::{Engine, Error, Input, Listener, ModelConfig, Outcome, TextRequest, TokenBatch};
 use sipp::{LocalDescriptor, LocalOptions, QueryRequest, Sampling, SippClient, TextOptions};
+use sipp_tests::machine::median;
 
-use crate::figures::{Decode, median};
+use crate::figures::Decode;
 
 /// Long enough that reading the prompt does not count, short enough for the demo model's context.
 const TOKENS: u32 = 400;

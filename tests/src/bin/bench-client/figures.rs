@@ -62,12 +62,6 @@ impl Latency {
     }
 }
 
-/// The median.
-pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    rank(&numbers, 0.5).copied().unwrap_or(f64::NAN)
-}
-
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { machine, start, call, call_at_64, decode, component_bytes } = self;

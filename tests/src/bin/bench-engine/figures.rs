@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Serialize;
-use sipp_tests::machine::{Machine, rank};
+use sipp_tests::machine::{Machine, median};
 
 /// One round: of each measurement, the number of each way.
 #[derive(Debug, Default, Serialize)]
@@ -58,9 +58,7 @@ impl Figures {
 
     /// The median over rounds.
     fn median(&self, number: impl Fn(&Compared) -> Option<f64>) -> Option<f64> {
-        let mut numbers: Vec<f64> = self.rounds.iter().filter_map(number).collect();
-        numbers.sort_by(f64::total_cmp);
-        rank(&numbers, 0.5).copied()
+        Some(median(self.rounds.iter().filter_map(number).collect())).filter(|median| !median.is_nan())
     }
 }
 

@@ -9,8 +9,9 @@ use anyhow::{Result, ensure};
 use engine_sys::{
     ContextConfig, Engine, Error, Input, Listener, ModelConfig, Outcome, Sampling, TextRequest, TokenBatch,
 };
+use sipp_tests::memory::anonymous;
 
-use crate::streams::{Asked, CONTEXT, Seen, Way, anonymous};
+use crate::streams::{Asked, CONTEXT, Seen, Way};
 
 pub(crate) struct Ours {
     engine: Engine,

@@ -3,21 +3,22 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+use sipp_tests::companion::Companion;
+use sipp_tests::memory::anonymous;
 
-use crate::streams::{Asked, CONTEXT, SLOTS, Seen, Way, anonymous};
+use crate::streams::{Asked, CONTEXT, SLOTS, Seen, Way};
 
 /// Starts the server.
 const LAUNCHER: &str = include_str!("peer.py");
 
 pub(crate) struct Peer {
-    child: Child,
-    /// Where it listens, without a scheme.
-    address: String,
+    server: Companion,
+    /// Memory of its process before there was a model.
     before: u64,
 }
 
@@ -25,23 +26,15 @@ impl Peer {
     pub(crate) fn start(python: &Path, model: &Path, threads: u32) -> Result<Self> {
         let mut command = Command::new(python);
         command.args(["-c", LAUNCHER]).arg(model).args([threads, SLOTS, CONTEXT].map(|number| number.to_string()));
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let mut peer = Self { child, address: String::new(), before: 0 };
-        let output = peer.child.stdout.take().context("it has no output")?;
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
-        let (url, before) = line.trim().split_once(' ').context("llama.cpp's server does not start")?;
-        peer.address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
-        peer.before = before.parse()?;
-        Ok(peer)
+        let server = Companion::start(&mut command)
+            .with_context(|| format!("llama.cpp's server does not start with {}", python.display()))?;
+        let before = server.told().context("it does not tell its memory")?.parse()?;
+        Ok(Self { server, before })
     }
-}
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// Where it listens, without a scheme.
+    fn address(&self) -> &str {
+        self.server.url().trim_start_matches("http://").trim_end_matches('/')
     }
 }
 
@@ -53,13 +46,13 @@ impl Way for Peer {
         })
         .to_string();
         let sent = Instant::now();
-        let mut connection = TcpStream::connect(&self.address)?;
+        let mut connection = TcpStream::connect(self.address())?;
         connection.set_nodelay(true)?;
         write!(
             connection,
             "POST /completion HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nConnection: close\r\n\
              Content-Length: {}\r\n\r\n{body}",
-            self.address,
+            self.address(),
             body.len()
         )?;
         let (mut tokens, mut end) = (Vec::new(), Value::Null);
@@ -83,6 +76,6 @@ impl Way for Peer {
     }
 
     fn memory(&self) -> Option<u64> {
-        Some(anonymous(&self.child.id().to_string())?.saturating_sub(self.before))
+        Some(anonymous(&self.server.id().to_string())?.saturating_sub(self.before))
     }
 }

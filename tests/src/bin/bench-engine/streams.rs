@@ -67,10 +67,3 @@ pub(crate) fn together(way: &dyn Way, asked: &[Asked]) -> Result<Vec<Seen>> {
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| anyhow::bail!("a thread failed"))).collect()
     })
 }
-
-/// Memory of a process that holds no file, in bytes, where the system tells.
-pub(crate) fn anonymous(process: &str) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
-}

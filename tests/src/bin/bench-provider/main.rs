@@ -4,7 +4,6 @@
 //! process of its own. They do it in turns, so that a busy machine slows all of them, and what counts is the time that
 //! ours and theirs add to the bare client's.
 
-mod companion;
 mod figures;
 mod peer;
 mod rounds;
@@ -18,7 +17,6 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use sipp_tests::machine::Machine;
 
-use companion::Companion;
 use figures::{Concurrency, Figures, Throughput};
 use rounds::{Load, Plan};
 use ways::{Ours, Way};
@@ -77,7 +75,7 @@ fn main() -> Result<()> {
 
 fn measure(arguments: &Arguments, files: u64) -> Result<()> {
     let machine = Machine::this();
-    let upstream = Companion::upstream()?;
+    let upstream = upstream::start()?;
     let peer = arguments.tensorzero.as_deref().map(|python| peer::start(python, upstream.url())).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let figures = runtime.block_on(async {

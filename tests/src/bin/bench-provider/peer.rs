@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::companion::Companion;
+use sipp_tests::companion::Companion;
 
 /// What its callers name the upstream's model.
 pub(crate) const MODEL: &str = "tensorzero::model_name::m";

@@ -4,9 +4,10 @@
 
 use std::convert::Infallible;
 use std::io::Read as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures_timer::Delay;
 use futures_util::stream::{self, Stream};
@@ -17,10 +18,17 @@ use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sipp_tests::companion::Companion;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// The argument that makes this program the upstream.
 pub(crate) const ROLE: &str = "upstream";
+
+/// Starts this program in that role.
+pub(crate) fn start() -> Result<Companion> {
+    let program = std::env::current_exe()?;
+    Companion::start(Command::new(program).arg(ROLE)).context("the upstream does not start")
+}
 
 /// The text of each token.
 pub(crate) const TOKEN: &str = " token";
