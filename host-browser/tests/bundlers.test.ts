@@ -85,9 +85,10 @@ const WAYS: Readonly<Record<string, (folder: string) => Promise<string>>> = {
 
 describe("the package in an application", () => {
   let browser: Browser;
-  const app = application();
+  let app: string;
 
   before(async () => {
+    app = application();
     browser = await launch();
   });
   after(async () => {

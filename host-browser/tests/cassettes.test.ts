@@ -5,26 +5,20 @@
  */
 
 import assert from "node:assert";
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { describe, test } from "node:test";
 
-import { assertAgrees, type Case, read, TREE } from "./case.ts";
+import { assertAgrees, type Case } from "./case.ts";
+import { cassettes } from "./cassettes.ts";
 import { SippClient } from "./published.ts";
 import { transcribe } from "./steps.ts";
-import { type Exchange, exchanges, type Pace, SECRET, Upstream } from "./upstream.ts";
-
-const FOLDER = join(TREE, "tests/cassettes");
+import { type Exchange, type Pace, SECRET, Upstream } from "./upstream.ts";
 
 /** Between two cuts of a reply: the native runner cuts everywhere, and the adapters are the same bytes. */
 const STRIDE = 31;
 
-for (const provider of folders(FOLDER)) {
+for (const [provider, all] of cassettes()) {
   describe(`cassettes of ${provider} in Node.js`, { concurrency: 8 }, () => {
-    for (const name of folders(join(FOLDER, provider))) {
-      const folder = join(FOLDER, provider, name);
-      const one = read(folder, `${provider}/${name}`);
-      const tape = exchanges(readFileSync(join(folder, "exchange.http"), "utf8"));
+    for (const { one, tape } of all) {
       test(one.name, { skip: one.skip ?? false, timeout: 60_000 }, () => replay(one, tape, "whole"));
       // Where it waits between two attempts, bytes make no difference.
       if (tape.length === 1) {
@@ -54,8 +48,4 @@ async function replay(one: Case, tape: readonly Exchange[], pace: Pace): Promise
   } finally {
     upstream.close();
   }
-}
-
-function folders(folder: string): string[] {
-  return readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name).sort();
 }

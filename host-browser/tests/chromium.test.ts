@@ -6,48 +6,35 @@ import assert from "node:assert";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import type { Page } from "playwright-core";
-
-import { type Browser, bundle, launch, PACKAGE } from "./browser.ts";
 import { assertAgrees, cases, ONE_THREAD, TREE } from "./case.ts";
+import { type CasesPage, openCases } from "./cases-browser.ts";
 import { Models, NAMES } from "./models.ts";
-import { type Server, serve } from "./server.ts";
-import type { Json } from "./steps.ts";
 
 for (const [threading, isolated] of [["auto", true], ["single", false]] as const) {
   describe(`cases in Chromium, ${isolated ? "threads" : "single"}`, () => {
     const models = new Models(join(TREE, "models/demo.gguf"));
-    let server: Server;
-    let browser: Browser;
-    let page: Page;
+    let opened: CasesPage;
 
     before(async () => {
-      const folder = await bundle("tests/cases-page.ts", "cases");
-      server = await serve({ "/page": folder, "/dist": join(PACKAGE, "dist"), "/models": models.folder }, isolated);
-      browser = await launch();
-      page = await browser.context.newPage();
-      await page.goto(`${server.origin}/page/index.html`);
-      await page.waitForFunction(() => window.runCase !== undefined);
+      opened = await openCases("cases", { "/models": models.folder }, isolated);
     });
     after(async () => {
-      await browser?.close();
-      server?.close();
+      await opened?.close();
       models.remove();
     });
 
     test("the page is isolated as its server says", async () => {
-      assert.equal(await page.evaluate(() => crossOriginIsolated), isolated);
+      assert.equal(await opened.page.evaluate(() => crossOriginIsolated), isolated);
     });
 
     test("threads that a page cannot have are refused", { skip: isolated ? "it has them" : false }, async () => {
       const steps = [{ add: { id: "a", descriptor: { kind: "local", model: "demo" } } }];
-      const run = { steps, standIn: false, names: NAMES, threading: "threads" };
-      const told = await page.evaluate(async (asked) => JSON.stringify(await window.runCase(JSON.parse(asked))), JSON.stringify(run));
-      assert.match(told, /"kind":"threads.unavailable"/);
+      const told = await opened.run({ steps, standIn: false, names: NAMES, threading: "threads" });
+      assert.match(JSON.stringify(told), /"kind":"threads.unavailable"/);
     });
 
     test("signals and closing end what runs, with a reason", { timeout: 120_000 }, async () => {
-      const told = await page.evaluate(async (wasmThreading) => {
+      const told = await opened.page.evaluate(async (wasmThreading) => {
         const client = new window.SippClient({ wasmThreading, threads: 2 });
         const endpoint = await client.add("demo", { kind: "local", source: "/models/demo.gguf" });
         const endless = { endpoint, local: { sampling: { ignoreEos: true } }, temperature: 0 } as const;
@@ -84,9 +71,7 @@ for (const [threading, isolated] of [["auto", true], ["single", false]] as const
     for (const one of cases()) {
       const skip = one.skip ?? (isolated ? undefined : one.standIn ? "rules need no engine" : ONE_THREAD[one.name]);
       test(one.name, { skip: skip ?? false, timeout: 120_000 }, async () => {
-        const run = { steps: one.steps, standIn: one.standIn, names: NAMES, threading };
-        // As text, because the types of JSON have no end that a compiler could follow.
-        const got = JSON.parse(await page.evaluate(async (asked) => JSON.stringify(await window.runCase(JSON.parse(asked))), JSON.stringify(run))) as Json[];
+        const got = await opened.run({ steps: one.steps, standIn: one.standIn, names: NAMES, threading });
         assertAgrees(one, got);
       });
     }
