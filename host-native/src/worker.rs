@@ -178,7 +178,7 @@ impl Call {
             Command::Embed { mut request, asked, reply } => {
                 let asking = Asking::new(accessor, &mut request.context, &asked);
                 let call = guest.call_embed(accessor, client, request);
-                if let Some((answer, reply)) = asking.answer(call, reply).await? {
+                if let (answer, Some(reply)) = asking.answer(call, reply).await? {
                     let _ = reply.send(answer.map_err(Error::from));
                 }
             }
@@ -213,13 +213,13 @@ impl Asking {
         Self { call, cancelled, calls, due: asked.due(context.deadline) }
     }
 
-    /// Waits for the call's answer. When it is due, or nobody waits for the reply any more, it is cancelled; then there
-    /// is none, and who waits was told.
+    /// Waits for the call's answer. When it is due, or nobody waits for the reply any more, it is cancelled; then the
+    /// answer comes without the reply, because who waited was told.
     async fn answer<A, R>(
         &self,
         call: impl Future<Output = wasmtime::Result<A>>,
         mut reply: Reply<R>,
-    ) -> wasmtime::Result<Option<(A, Reply<R>)>> {
+    ) -> wasmtime::Result<(A, Option<Reply<R>>)> {
         let mut call = pin!(call);
         let due = async {
             match self.due {
@@ -229,14 +229,13 @@ impl Asking {
         };
         tokio::select! {
             biased;
-            answer = &mut call => return answer.map(|answer| Some((answer, reply))),
+            answer = &mut call => return answer.map(|answer| (answer, Some(reply))),
             () = due => {}
             () = reply.closed() => {}
         }
         self.cancelled.cancel();
         let _ = reply.send(Err(Error::Cancelled(CancelReason::DeadlineExceeded)));
-        // An answer that comes after all is dropped, and so cancelled.
-        call.await.map(|_| None)
+        call.await.map(|answer| (answer, None))
     }
 }
 
@@ -254,18 +253,21 @@ async fn begin(
     reply: Reply<Started>,
 ) -> wasmtime::Result<()> {
     let due = asking.due;
-    let Some((answer, reply)) = asking.answer(call, reply).await? else { return Ok(()) };
+    let (answer, reply) = asking.answer(call, reply).await?;
     let started = match answer {
         Ok(TextAnswer { endpoint, generation }) => {
+            // Also when nobody waits: what is left in the store is never dropped there, and so would go on.
             let (tokens, ending) = take(accessor, generation)?;
-            if let Some(due) = due {
+            if let Some(due) = due.filter(|_| reply.is_some()) {
                 tokio::spawn(expire(due, tokens.canceller().downgrade()));
             }
             Ok(Started { endpoint, tokens, ending })
         }
         Err(error) => Err(Error::from(error)),
     };
-    let _ = reply.send(started);
+    if let Some(reply) = reply {
+        let _ = reply.send(started);
+    }
     Ok(())
 }
 
