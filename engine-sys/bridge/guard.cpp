@@ -79,14 +79,18 @@ sipp_status sipp_encode(llama_context * context, const llama_batch * batch, int3
 
 sipp_status sipp_schema_to_grammar(const char * schema, size_t size, char ** grammar, sipp_error error) {
     return guarded(error, SIPP_REFUSED, [&] {
-        const std::string text = json_schema_to_grammar(common_json::parse(std::string(schema, size)));
-        *grammar = static_cast<char *>(std::malloc(text.size() + 1));
-        if (!*grammar) {
-            throw std::bad_alloc();
-        }
-        std::memcpy(*grammar, text.c_str(), text.size() + 1);
+        *grammar = sipp::copy_text(json_schema_to_grammar(common_json::parse(std::string(schema, size))));
         return SIPP_OK;
     });
+}
+
+char * sipp::copy_text(const std::string & text) {
+    char * copy = static_cast<char *>(std::malloc(text.size() + 1));
+    if (!copy) {
+        throw std::bad_alloc();
+    }
+    std::memcpy(copy, text.c_str(), text.size() + 1);
+    return copy;
 }
 
 void sipp_text_free(char * text) {

@@ -18,6 +18,8 @@ enum sipp_status {
     SIPP_REFUSED = 2,
     // A grammar or a bias left no token to choose from.
     SIPP_NO_CANDIDATE = 3,
+    // The model cannot do it.
+    SIPP_UNSUPPORTED = 4,
 };
 
 // Where a failed call leaves its message, cut to `size - 1` bytes and ended by a zero byte.

@@ -20,6 +20,9 @@ inline sipp_status report(sipp_error error, sipp_status status, const std::strin
     return status;
 }
 
+// A text for Rust, to be freed with sipp_text_free.
+char * copy_text(const std::string & text);
+
 // While one lives, a failed assertion of llama.cpp on this thread is an exception, and not the end of the process.
 //
 // llama.cpp asserts what a file must hold to be a sane model, so a bad file would take the host down. The exception

@@ -1,8 +1,5 @@
-#include "template.h"
+#include "template_impl.h"
 
-#include "guarded.h"
-
-#include "chat.h"
 #include "common.h"
 #include "json.h"
 
@@ -13,14 +10,6 @@
 #include <vector>
 
 using sipp::guarded;
-
-struct sipp_template {
-    common_chat_template parsed;
-    // The texts that the tokeniser adds by itself, and that a template may add too.
-    std::string added_start;
-    std::string added_end;
-    bool renders_tools = false;
-};
 
 struct sipp_rendering {
     std::vector<jinja::string_part> parts;
@@ -138,8 +127,7 @@ static bool renders_tools(const sipp_template & tmpl) {
     return false;
 }
 
-// llama.cpp wraps what a template raises in the position and the source around it; the caller wants the reason.
-static sipp_status refuse(sipp_error error, const std::string & text) {
+sipp_status sipp::refuse(sipp_error error, const std::string & text) {
     const std::string marks[] = { "Jinja Exception: ", "Error: " };
     for (const std::string & mark : marks) {
         const size_t at = text.rfind(mark);
@@ -150,19 +138,46 @@ static sipp_status refuse(sipp_error error, const std::string & text) {
     return sipp::report(error, SIPP_REFUSED, text);
 }
 
+// Whether llama.cpp does nothing to a conversation but render it, and would not take its answer apart.
+static bool is_plain(const sipp_template & tmpl) {
+    try {
+        common_chat_templates_inputs inputs;
+        common_chat_msg question;
+        question.role = "user";
+        question.content = "x";
+        inputs.messages = { question };
+        inputs.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
+        const common_chat_params applied = common_chat_templates_apply(tmpl.templates.get(), inputs);
+        const sipp_message message = { "user", "x", 1 };
+        std::string rendered;
+        auto parts = render(tmpl, &message, 1);
+        strip_added(tmpl, parts);
+        for (const auto & part : parts) {
+            rendered += part.val;
+        }
+        return !applied.supports_thinking && applied.additional_stops.empty() && applied.prompt == rendered;
+    } catch (const std::exception &) {
+        // What llama.cpp cannot take apart is text.
+        return true;
+    }
+}
+
 sipp_status sipp_template_new(const llama_model * model, sipp_template ** out, sipp_error error) {
     return guarded(error, SIPP_REFUSED, [&] {
         // Through common_chat_templates_init, because it repairs two families of templates.
-        const std::string source = common_chat_templates_source(common_chat_templates_init(model, "").get());
+        common_chat_templates_ptr templates = common_chat_templates_init(model, "");
+        const std::string source = common_chat_templates_source(templates.get());
         const llama_vocab * vocab = llama_model_get_vocab(model);
         const std::string start = piece(vocab, llama_vocab_bos(vocab));
         const std::string end = piece(vocab, llama_vocab_eos(vocab));
         auto made = std::make_unique<sipp_template>(sipp_template{
+            std::move(templates),
             common_chat_template(source, start, end),
             llama_vocab_get_add_bos(vocab) ? start : "",
             llama_vocab_get_add_eos(vocab) ? end : "",
         });
         made->renders_tools = renders_tools(*made);
+        made->is_plain = is_plain(*made);
         *out = made.release();
         return SIPP_OK;
     });
@@ -186,7 +201,7 @@ sipp_status sipp_template_render(const sipp_template * tmpl, const sipp_message 
             *out = made.release();
             return SIPP_OK;
         } catch (const std::exception & e) {
-            return refuse(error, e.what());
+            return sipp::refuse(error, e.what());
         }
     });
 }

@@ -5,23 +5,35 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::context::{Batch, Context, Failed};
+use crate::conversation;
 use crate::error::Error;
 use crate::model::Model;
 use crate::plan::Plan;
-use crate::prompt;
-use crate::request::Input;
+use crate::prompt::{self, Prompt};
+use crate::reader::Reader;
+use crate::request::{Input, TokenLogprob};
 use crate::sampler::{Choice, Constraint, Sampler};
 use crate::slot::Job;
 use crate::template::Template;
 use crate::vocab::Token;
+
+/// A request that can start.
+pub(crate) struct Prepared<S> {
+    /// The tokens of its prompt.
+    pub(crate) prompt: Vec<Token>,
+    /// What chooses its answer.
+    pub(crate) sampler: S,
+    /// What takes its answer apart, where it is more than text.
+    pub(crate) reader: Option<Reader>,
+}
 
 /// A model that computes batches and remembers sequences. Sequences are numbered as slots are.
 pub(crate) trait Backend {
     /// Chooses the tokens of one request.
     type Sampler;
 
-    /// The tokens of a request's prompt, and what chooses its answer.
-    fn prepare(&mut self, job: &Job) -> Result<(Vec<Token>, Self::Sampler), Error>;
+    /// Makes a request ready to start.
+    fn prepare(&mut self, job: &Job) -> Result<Prepared<Self::Sampler>, Error>;
 
     /// Most tokens in one batch.
     fn batch_size(&self) -> usize;
@@ -33,11 +45,14 @@ pub(crate) trait Backend {
     /// Chooses a token from output `index` of the last batch.
     fn sample(&mut self, sampler: &mut Self::Sampler, index: usize) -> Result<Choice, Error>;
 
+    /// How likely a token was at output `index` of the last batch, and its `most` likeliest alternatives.
+    fn logprobs(&mut self, index: usize, token: Token, most: usize) -> Result<TokenLogprob, Error>;
+
     /// Whether the token ends a generation.
     fn is_end(&self, token: Token) -> bool;
 
-    /// The bytes that a token stands for.
-    fn piece(&self, token: Token) -> Vec<u8>;
+    /// The bytes that a token stands for; none for a control token, unless `special`.
+    fn piece(&self, token: Token, special: bool) -> Vec<u8>;
 
     /// Whether a sequence of `held` tokens can be cut to its first `kept`.
     fn can_cut(&self, sequence: usize, held: usize, kept: usize) -> bool;
@@ -92,18 +107,20 @@ impl Llama {
 impl Backend for Llama {
     type Sampler = Sampler;
 
-    fn prepare(&mut self, job: &Job) -> Result<(Vec<Token>, Sampler), Error> {
+    fn prepare(&mut self, job: &Job) -> Result<Prepared<Sampler>, Error> {
         let request = &job.request;
         let vocab = self.model.vocab();
-        let tokens = prompt::tokenize(vocab, self.template(&request.input)?, &request.input, self.context_tokens)?;
-        let constraint = match (&request.grammar, &request.json_schema) {
-            (Some(grammar), _) => Constraint::Grammar(grammar),
-            (None, Some(schema)) => Constraint::Schema(schema),
-            (None, None) => Constraint::None,
+        let Prompt { tokens, chat } =
+            prompt::prepare(vocab, self.template(&request.input)?, request, self.context_tokens)?;
+        let constraint = match (&request.grammar, &chat, conversation::schema(request)) {
+            (Some(grammar), _, _) => Constraint::Grammar(grammar),
+            (None, Some(chat), _) => Constraint::Chat(chat),
+            (None, None, Some(schema)) => Constraint::Schema(schema),
+            (None, None, None) => Constraint::None,
         };
         let mut sampler = Sampler::new(vocab, &job.sampling, constraint, self.context_tokens)?;
         sampler.observe(&tokens)?;
-        Ok((tokens, sampler))
+        Ok(Prepared { prompt: tokens, sampler, reader: chat.map(Reader::new) })
     }
 
     fn batch_size(&self) -> usize {
@@ -122,8 +139,17 @@ impl Backend for Llama {
         self.model.vocab().is_end(token)
     }
 
-    fn piece(&self, token: Token) -> Vec<u8> {
-        self.model.vocab().piece(token)
+    fn piece(&self, token: Token, special: bool) -> Vec<u8> {
+        self.model.vocab().piece(token, special)
+    }
+
+    fn logprobs(&mut self, index: usize, token: Token, most: usize) -> Result<TokenLogprob, Error> {
+        let logits = self.context.logits(index)?;
+        let chosen = logits.get(usize::try_from(token).unwrap_or(usize::MAX)).copied().unwrap_or(f32::NEG_INFINITY);
+        let (total, top) = likeliest(logits, most);
+        let text = |token| String::from_utf8_lossy(&self.model.vocab().piece(token, true)).into_owned();
+        let top = top.into_iter().map(|(token, logit)| (text(token), (logit - total).min(0.0))).collect();
+        Ok(TokenLogprob { token: text(token), logprob: (chosen - total).min(0.0), top })
     }
 
     fn can_cut(&self, sequence: usize, held: usize, kept: usize) -> bool {
@@ -152,5 +178,37 @@ impl Backend for Llama {
 
     fn restore(&mut self, sequence: usize, state: &[u8]) -> bool {
         self.context.restore_sequence(sequence, state)
+    }
+}
+
+/// The logarithm of the sum of all exponentials, and the `most` largest logits with their tokens, largest first.
+fn likeliest(logits: &[f32], most: usize) -> (f32, Vec<(Token, f32)>) {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+    let mut top: Vec<(Token, f32)> = Vec::with_capacity(most + 1);
+    for (token, logit) in (0..).zip(logits.iter().copied()) {
+        if top.len() < most || top.last().is_some_and(|(_, least)| logit > *least) {
+            let at = top.partition_point(|(_, other)| *other >= logit);
+            top.insert(at, (token, logit));
+            top.truncate(most);
+        }
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a logarithm of a sum of probabilities needs no double")]
+    let total = largest + sum.ln() as f32;
+    (total, top)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likeliest_are_in_order_and_their_probabilities_sum_up() {
+        let logits = [1.0, 3.0, 2.0, 3.0, -5.0];
+        let (total, top) = likeliest(&logits, 3);
+        assert_eq!(top, [(1, 3.0), (3, 3.0), (2, 2.0)]);
+        let sum: f32 = logits.iter().map(|logit| (logit - total).exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-6, "{sum}");
+        assert_eq!(likeliest(&logits, 0).1, []);
     }
 }

@@ -80,7 +80,7 @@ pub(crate) struct Context {
     /// Freed after the context, and so is the model.
     #[cfg(target_os = "emscripten")]
     _pool: Option<crate::web::Pool>,
-    _model: Rc<Model>,
+    model: Rc<Model>,
 }
 
 unsafe extern "C" fn all_cancelled(data: *mut c_void) -> bool {
@@ -122,7 +122,7 @@ impl Context {
             has_memory,
             #[cfg(target_os = "emscripten")]
             _pool,
-            _model: model,
+            model: model,
         })
     }
 
@@ -135,6 +135,18 @@ impl Context {
     pub(crate) fn pooling(&self) -> Pooling {
         // SAFETY: the context is valid for as long as `self`, here and below.
         pooling_from(unsafe { sys::llama_pooling_type(self.raw.as_ptr()) }).unwrap_or(Pooling::None)
+    }
+
+    /// The logits at output `index` of the last batch, one for each token of the vocabulary.
+    pub(crate) fn logits(&mut self, index: usize) -> Result<&[f32], Error> {
+        let index = i32::try_from(index).unwrap_or(i32::MAX);
+        // SAFETY: the context is valid; without such an output there are no logits.
+        let logits = unsafe { sys::llama_get_logits_ith(self.raw.as_ptr(), index) };
+        if logits.is_null() {
+            return Err(Error::Internal("there are no logits".to_owned()));
+        }
+        // SAFETY: there is one number for each token, valid until the next computation, for which `self` is borrowed.
+        Ok(unsafe { std::slice::from_raw_parts(logits, self.model.vocab().size() as usize) })
     }
 
     pub(crate) fn raw(&mut self) -> *mut sys::llama_context {

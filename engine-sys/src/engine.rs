@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crate::config::ModelConfig;
+use crate::conversation;
 use crate::counters::{Counters, Tally};
 use crate::embed::EmbedJob;
 use crate::error::Error;
@@ -243,6 +244,7 @@ fn check_request(request: &TextRequest, info: &ModelInfo) -> Result<(), Error> {
     if request.grammar.is_some() && request.json_schema.is_some() {
         return Err(Error::invalid("grammar and json_schema exclude each other; give one of them"));
     }
+    conversation::check(request)?;
     match &request.input {
         Input::Chat(messages) if messages.is_empty() => Err(Error::invalid("there are no messages; give at least one")),
         Input::Chat(_) if info.chat_template.is_none() => Err(prompt::no_template()),

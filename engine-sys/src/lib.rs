@@ -7,8 +7,10 @@
 mod backend;
 #[cfg(feature = "bare")]
 mod bare;
+mod chat;
 mod config;
 mod context;
+mod conversation;
 mod counters;
 mod cutter;
 mod embed;
@@ -22,6 +24,7 @@ mod model;
 mod plan;
 mod prefix;
 mod prompt;
+mod reader;
 mod reply;
 mod request;
 mod sampler;
@@ -42,11 +45,11 @@ pub use config::{
     CacheConfig, CacheMode, CacheType, ContextConfig, FlashAttention, GpuLayers, LogitBias, ModelConfig, Placement,
     Policy, Pooling, SamplerStage, Sampling, SchedulerConfig,
 };
-pub use counters::Counters;
+pub use counters::{Counters, Histogram};
 pub use engine::{Cancel, Engine, inspect};
 pub use error::{Error, ModelFault};
 pub use info::{Capabilities, EmbeddingInfo, ModelClass, ModelInfo};
 pub use request::{
-    CacheSource, ChatMessage, EmbedRequest, Embedding, Finish, Input, Listener, Outcome, Role, Stats, TextRequest,
-    TokenBatch,
+    CacheSource, ChatMessage, Delta, EmbedRequest, Embedding, Finish, Input, InterToken, Listener, Outcome, Part,
+    ResponseFormat, Role, Stats, TextRequest, TokenBatch, TokenLogprob, Tool, ToolCall, ToolChoice, ToolResult,
 };

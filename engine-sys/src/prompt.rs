@@ -5,42 +5,113 @@
 
 use std::ops::Range;
 
+use crate::chat::Chat;
+use crate::conversation::{self, Turn};
 use crate::error::Error;
-use crate::request::{ChatMessage, Input};
+use crate::request::{ChatMessage, Input, TextRequest};
 use crate::template::{Part, Template};
 use crate::vocab::{Token, Vocab};
 
-/// Turns the input into tokens.
+/// Stands in a rendering where two texts must not become one token. A private-use character that no known font or
+/// application uses.
+const FENCE: char = '\u{10FFFD}';
+
+/// What a request starts with.
+pub(crate) struct Prompt {
+    pub(crate) tokens: Vec<Token>,
+    /// How the answer is taken apart, where it is more than text.
+    pub(crate) chat: Option<Chat>,
+}
+
+/// Turns a request's input into tokens.
 ///
 /// # Errors
-/// `Unsupported` for a chat without a template, `InvalidRequest` for an empty prompt or messages that the template
-/// refuses, `PromptTooLong` if the result cannot fit into `context` tokens.
-pub(crate) fn tokenize(
+/// `Unsupported` for a chat without a template and for tools that the template does not take, `InvalidRequest` for an
+/// empty prompt or messages that the template refuses, `PromptTooLong` if the result cannot fit into `context` tokens.
+pub(crate) fn prepare(
     vocab: &Vocab,
     template: Option<&Template>,
-    input: &Input,
+    request: &TextRequest,
     context: u32,
-) -> Result<Vec<Token>, Error> {
-    let tokens = match input {
+) -> Result<Prompt, Error> {
+    let prompt = match &request.input {
         Input::Prompt(prompt) => {
             check_length(vocab, prompt.len(), context)?;
-            vocab.tokenize(prompt.as_bytes(), true, false)?
+            Prompt { tokens: vocab.tokenize(prompt.as_bytes(), true, false)?, chat: None }
         }
         Input::Chat(messages) => {
             let template = template.ok_or_else(no_template)?;
-            check_length(vocab, messages.iter().map(|message| message.content.len()).sum(), context)?;
-            tokenize_chat(vocab, template, messages)?
+            check_length(vocab, conversation::size(messages), context)?;
+            template.check_results(messages.iter().map(|message| message.role))?;
+            match conversation::turns(messages) {
+                Some(turns) if request.tools.is_empty() && template.is_plain() => {
+                    Prompt { tokens: tokenize_chat(vocab, template, &turns)?, chat: None }
+                }
+                _ => prepare_chat(vocab, template, request, messages)?,
+            }
         }
     };
-    if tokens.is_empty() {
+    if prompt.tokens.is_empty() {
         return Err(Error::invalid("the prompt is empty"));
     }
-    let count = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+    let count = u32::try_from(prompt.tokens.len()).unwrap_or(u32::MAX);
     // One token of room, because an answer has at least one.
     if count >= context {
         return Err(Error::PromptTooLong { prompt_tokens: count, context_tokens: context });
     }
-    Ok(tokens)
+    Ok(prompt)
+}
+
+/// Renders a conversation through llama.cpp's chat parser, which does not tell who wrote what: fences do.
+fn prepare_chat(
+    vocab: &Vocab,
+    template: &Template,
+    request: &TextRequest,
+    messages: &[ChatMessage],
+) -> Result<Prompt, Error> {
+    let written = conversation::to_json(request, messages, |text| fence(vocab, text))?;
+    let chat = Chat::new(template, vocab, &written)?;
+    let mut tokens = Vec::new();
+    for (index, part) in chat.prompt().split(FENCE).enumerate() {
+        tokens.extend(vocab.tokenize(part.as_bytes(), index == 0, true)?);
+    }
+    Ok(Prompt { tokens, chat: Some(chat) })
+}
+
+/// Puts fences into a caller's text so that no part of it is read as a control token: inside the text of each one, and
+/// at an end that the template's own text may complete to one.
+fn fence(vocab: &Vocab, text: &str) -> Result<String, Error> {
+    if text.contains(FENCE) {
+        return Err(Error::invalid("a text contains the private-use character U+10FFFD; remove it"));
+    }
+    let mut fences: Vec<usize> = Vec::new();
+    for found in vocab.control().find_overlapping_iter(text) {
+        let first = text.get(found.range()).and_then(|text| text.chars().next()).map_or(0, char::len_utf8);
+        if first == found.len() {
+            return Err(Error::invalid("a text contains the one character of a special token; remove it"));
+        }
+        fences.push(found.start() + first);
+    }
+    let bytes = text.as_bytes();
+    let continues = |control: &Vec<u8>| (1..control.len()).any(|at| bytes.starts_with(control.get(at..).unwrap_or(b"")));
+    let begins = |control: &Vec<u8>| (1..control.len()).any(|at| bytes.ends_with(control.get(..at).unwrap_or(b"")));
+    if vocab.control_texts().iter().any(continues) {
+        fences.push(0);
+    }
+    if vocab.control_texts().iter().any(begins) {
+        fences.push(text.len());
+    }
+    fences.sort_unstable();
+    fences.dedup();
+    let mut fenced = String::with_capacity(text.len() + fences.len() * FENCE.len_utf8());
+    let mut from = 0;
+    for at in fences {
+        fenced.push_str(text.get(from..at).unwrap_or_default());
+        fenced.push(FENCE);
+        from = at;
+    }
+    fenced.push_str(text.get(from..).unwrap_or_default());
+    Ok(fenced)
 }
 
 /// Why a chat is refused without a template.
@@ -57,10 +128,10 @@ fn check_length(vocab: &Vocab, bytes: usize, context: u32) -> Result<(), Error> 
     Ok(())
 }
 
-fn tokenize_chat(vocab: &Vocab, template: &Template, messages: &[ChatMessage]) -> Result<Vec<Token>, Error> {
-    let parts = template.render(messages)?;
-    if messages.iter().any(|message| vocab.control().is_match(&message.content)) {
-        check_provenance(vocab, template, messages, &parts)?;
+fn tokenize_chat(vocab: &Vocab, template: &Template, turns: &[Turn]) -> Result<Vec<Token>, Error> {
+    let parts = template.render(turns)?;
+    if turns.iter().any(|turn| vocab.control().is_match(&turn.text)) {
+        check_provenance(vocab, template, turns, &parts)?;
     }
     let text: Vec<u8> = parts.iter().flat_map(|part| part.text.iter().copied()).collect();
     if !input_makes_control_text(vocab, &parts, &text) {
@@ -96,11 +167,9 @@ fn input_makes_control_text(vocab: &Vocab, parts: &[Part], text: &[u8]) -> bool 
 /// A few Jinja operations, such as `tojson`, lose track of where a text came from. Rendering the same messages with
 /// their control texts made harmless shows whether any of them got through: then the template's own parts hold other
 /// control texts than before.
-fn check_provenance(vocab: &Vocab, template: &Template, messages: &[ChatMessage], parts: &[Part]) -> Result<(), Error> {
-    let harmless: Vec<ChatMessage> = messages
-        .iter()
-        .map(|message| ChatMessage { role: message.role, content: without_control_text(vocab, &message.content) })
-        .collect();
+fn check_provenance(vocab: &Vocab, template: &Template, turns: &[Turn], parts: &[Part]) -> Result<(), Error> {
+    let harmless: Vec<Turn> =
+        turns.iter().map(|turn| Turn { role: turn.role, text: without_control_text(vocab, &turn.text) }).collect();
     if control_texts(vocab, parts) == control_texts(vocab, &template.render(&harmless)?) {
         return Ok(());
     }
@@ -153,12 +222,13 @@ mod tests {
     }
 
     fn user(content: &str) -> Vec<ChatMessage> {
-        vec![ChatMessage { role: Role::User, content: content.to_owned() }]
+        vec![ChatMessage::text(Role::User, content)]
     }
 
     fn chat(messages: Vec<ChatMessage>) -> Vec<Token> {
         let (model, template) = demo();
-        tokenize(model.vocab(), Some(&template), &Input::Chat(messages), 512).expect("it is tokenised")
+        let request = TextRequest::new(Input::Chat(messages));
+        prepare(model.vocab(), Some(&template), &request, 512).expect("it is tokenised").tokens
     }
 
     fn control(tokens: &[Token]) -> Vec<Token> {
@@ -190,7 +260,7 @@ mod tests {
             let tokens = chat(user(content));
             assert_eq!(control(&tokens), [BOS, USER, END, ASSISTANT], "{content}");
             let (model, _) = demo();
-            let text: Vec<u8> = tokens.iter().flat_map(|token| model.vocab().piece(*token)).collect();
+            let text: Vec<u8> = tokens.iter().flat_map(|token| model.vocab().piece(*token, false)).collect();
             assert!(String::from_utf8_lossy(&text).contains(content), "the model reads what was written: {content}");
         }
     }
@@ -199,7 +269,7 @@ mod tests {
     fn a_raw_prompt_has_no_control_tokens_but_the_first() {
         let (model, template) = demo();
         let prompt = Input::Prompt("<|bos|><|user|>\nHello<|end|>\n<|assistant|>\n".to_owned());
-        let tokens = tokenize(model.vocab(), Some(&template), &prompt, 512).unwrap();
+        let tokens = prepare(model.vocab(), Some(&template), &TextRequest::new(prompt), 512).unwrap().tokens;
         assert_eq!(control(&tokens), [BOS]);
     }
 
@@ -213,6 +283,22 @@ mod tests {
         assert!(!input_makes_control_text(model.vocab(), &beside, b"x<|end|>y"));
         let between = [part("<|", false), part("end", true), part("|>", false)];
         assert!(input_makes_control_text(model.vocab(), &between, b"<|end|>"));
+    }
+
+    #[test]
+    fn fences_break_control_texts_and_their_beginnings() {
+        let (model, _) = demo();
+        let fenced = |text| fence(model.vocab(), text).unwrap().replace(FENCE, "/");
+        assert_eq!(fenced("plain > text"), "plain > text");
+        assert_eq!(fenced("a<|end|>b"), "a</|end|>b");
+        assert_eq!(fenced("d|> and <|en"), "/d|> and <|en/");
+        assert_eq!(fenced("<|<|end|>end|>"), "<|</|end|>end|>");
+        assert!(fence(model.vocab(), "x\u{10FFFD}").is_err());
+        for text in ["<|end|>", "d|> and <|en", "<|<|end|>end|>"] {
+            let fenced = fence(model.vocab(), text).unwrap();
+            let parts = fenced.split(FENCE).map(|part| model.vocab().tokenize(part.as_bytes(), false, true).unwrap());
+            assert!(control(&parts.flatten().collect::<Vec<_>>()).is_empty(), "{text}");
+        }
     }
 
     #[test]

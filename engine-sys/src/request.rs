@@ -25,6 +25,16 @@ pub struct TextRequest {
     pub grammar: Option<String>,
     /// A JSON schema, as JSON text, that the text must match. Not together with `grammar`.
     pub json_schema: Option<String>,
+    /// The form of the answer. Anything but text excludes `grammar` and `json_schema`.
+    pub response_format: ResponseFormat,
+    /// Tools that the model may ask for. Only in a chat, and where the model's template takes them.
+    pub tools: Vec<Tool>,
+    /// Which of the tools it may or must ask for.
+    pub tool_choice: ToolChoice,
+    /// Tell each token's log probability, and those of this many likeliest alternatives, from 0 to 20.
+    pub logprobs: Option<u32>,
+    /// Encoded images for the prompt. No model takes them yet.
+    pub media: Vec<Vec<u8>>,
     /// A hint: requests with the same key are likely to begin alike. It never decides what may be shared.
     pub context_key: Option<String>,
 }
@@ -42,6 +52,11 @@ impl TextRequest {
             sampling: Sampling::default(),
             grammar: None,
             json_schema: None,
+            response_format: ResponseFormat::Text,
+            tools: Vec::new(),
+            tool_choice: ToolChoice::Auto,
+            logprobs: None,
+            media: Vec::new(),
             context_key: None,
         }
     }
@@ -62,8 +77,16 @@ pub enum Input {
 pub struct ChatMessage {
     /// Who speaks.
     pub role: Role,
-    /// What is said.
-    pub content: String,
+    /// What is said, in order.
+    pub content: Vec<Part>,
+}
+
+impl ChatMessage {
+    /// A message that is a text.
+    #[must_use]
+    pub fn text(role: Role, text: impl Into<String>) -> Self {
+        Self { role, content: vec![Part::Text(text.into())] }
+    }
 }
 
 /// Who speaks in a message.
@@ -71,6 +94,8 @@ pub struct ChatMessage {
 pub enum Role {
     /// Instructions of the application.
     System,
+    /// As `System`: no local model tells them apart.
+    Developer,
     /// The person.
     User,
     /// The model.
@@ -79,15 +104,122 @@ pub enum Role {
     Tool,
 }
 
-/// Consecutive tokens of an answer.
+/// One piece of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Text.
+    Text(String),
+    /// An image or a sound. No model takes them yet.
+    Media,
+    /// A tool call of the assistant.
+    ToolCall(ToolCall),
+    /// The result of a tool call. A message with one holds nothing else.
+    ToolResult(ToolResult),
+    /// Reasoning of the assistant that is not part of its answer. Templates without a place for it leave it out.
+    Reasoning(String),
+}
+
+/// A call that the model wants made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCall {
+    /// Names this call, so that a result can refer to it.
+    pub id: String,
+    /// Name of the tool.
+    pub name: String,
+    /// Arguments as JSON text.
+    pub arguments: String,
+}
+
+/// What a tool call returned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolResult {
+    /// `id` of the call.
+    pub id: String,
+    /// The result, as the tool's own text. Templates have no other place for a failure.
+    pub content: String,
+}
+
+/// A tool that the model may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tool {
+    /// Its name: letters, digits, `_`, `-` and `.`, at most 64.
+    pub name: String,
+    /// What it does and when to use it.
+    pub description: Option<String>,
+    /// JSON schema of its arguments, as JSON text. Without it the tool takes none.
+    pub parameters: Option<String>,
+}
+
+/// Which tools the model may or must ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ToolChoice {
+    /// It decides.
+    #[default]
+    Auto,
+    /// None.
+    None,
+    /// At least one.
+    Required,
+    /// The one with this name.
+    Tool(String),
+}
+
+/// The form of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ResponseFormat {
+    /// Any text.
+    #[default]
+    Text,
+    /// Some JSON object.
+    JsonObject,
+    /// JSON that matches this schema, as JSON text.
+    JsonSchema(String),
+}
+
+/// A piece of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delta {
+    /// Text of the answer: whole UTF-8 characters. Empty only in a last batch whose tokens have no text of their own.
+    Text(String),
+    /// Reasoning that is not part of the answer.
+    Reasoning(String),
+    /// A tool call, once it is complete.
+    ToolCall(ToolCall),
+}
+
+impl Delta {
+    /// The text of the answer in it; empty for what is no text of the answer.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Reasoning(_) | Self::ToolCall(_) => "",
+        }
+    }
+}
+
+/// Consecutive tokens of an answer.
+#[derive(Debug, Clone, PartialEq)]
 pub struct TokenBatch {
-    /// What they say: whole UTF-8 characters. Empty only in a last batch whose tokens have no text of their own.
-    pub text: String,
+    /// What they say.
+    pub delta: Delta,
     /// Position of the first token in the answer, from 0.
     pub sequence: u32,
     /// Number of tokens whose text ends with this batch; 0 when the batch only releases text that was held back.
     pub tokens: u32,
+    /// How likely these tokens were, where it was asked for.
+    pub logprobs: Vec<TokenLogprob>,
+}
+
+/// How likely a token was, before sampling changed the model's probabilities.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    /// Its text; bytes that are no whole character are U+FFFD.
+    pub token: String,
+    /// Natural logarithm of its probability, at most 0.
+    pub logprob: f32,
+    /// The likeliest tokens at its place and their logarithms, as many as were asked for, likeliest first.
+    pub top: Vec<(String, f32)>,
 }
 
 /// How a generation ended.
@@ -111,6 +243,8 @@ pub enum Finish {
     Stop,
     /// The token limit or the end of the context was reached.
     Length,
+    /// The model wants tools called.
+    ToolCalls,
     /// It was cancelled.
     Cancelled,
 }
@@ -126,12 +260,23 @@ pub struct Stats {
     pub prefill: Duration,
     /// From the first token to the last.
     pub decode: Duration,
+    /// Median and 99th percentile of the times between two tokens, if there were two.
+    pub inter_token: Option<InterToken>,
     /// Prompt tokens that were computed, not reused.
     pub prefill_tokens: u32,
     /// Prompt tokens that were computed before, for this caller or another.
     pub cached_tokens: u32,
     /// Where these came from.
     pub cache_source: CacheSource,
+}
+
+/// How evenly the tokens of an answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InterToken {
+    /// Half of the times between two tokens were shorter.
+    pub p50: Duration,
+    /// Of 100 times between two tokens, 99 were shorter.
+    pub p99: Duration,
 }
 
 /// Where the reused beginning of a prompt came from.

@@ -1,8 +1,9 @@
 //! The chain of llama.cpp's samplers that chooses a request's tokens.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::ptr::NonNull;
 
+use crate::chat::Chat;
 use crate::config::SamplerStage;
 use crate::context::Context;
 use crate::error::Error;
@@ -28,6 +29,8 @@ pub(crate) enum Constraint<'a> {
     Grammar(&'a str),
     /// A JSON schema.
     Schema(&'a str),
+    /// What a conversation's tools and format need.
+    Chat(&'a Chat),
 }
 
 /// What a sampler chose.
@@ -156,12 +159,17 @@ impl Chain {
     fn add_constraint(&self, vocab: &Vocab, constraint: Constraint<'_>) -> Result<(), Error> {
         let grammar = match constraint {
             Constraint::None => return Ok(()),
+            Constraint::Chat(chat) => {
+                // SAFETY: a sampler that was just made, or null.
+                unsafe { self.add(chat.grammar(vocab)?) };
+                return Ok(());
+            }
             Constraint::Grammar(grammar) => {
                 check_text("grammar", grammar, &['('], &[')'])?;
                 CString::new(grammar).map_err(|_| Error::invalid("grammar contains a zero byte"))?
             }
             Constraint::Schema(schema) => {
-                check_text("json_schema", schema, &['{', '['], &['}', ']'])?;
+                check_schema("json_schema", schema)?;
                 schema_to_grammar(schema)?
             }
         };
@@ -281,11 +289,13 @@ fn schema_to_grammar(schema: &str) -> Result<CString, Error> {
         unsafe { sys::sipp_schema_to_grammar(schema.as_ptr().cast(), schema.len(), &mut raw, error) }
     })
     .map_err(|failure| Error::InvalidRequest(format!("json_schema is not valid: {}", failure.message)))?;
-    // SAFETY: on success it is a zero-terminated text of ours.
-    let grammar = unsafe { CStr::from_ptr(raw) }.to_owned();
-    // SAFETY: it was made by the bridge and is not used any more.
-    unsafe { sys::sipp_text_free(raw) };
-    Ok(grammar)
+    // SAFETY: on success it is a text of the bridge, and ours.
+    Ok(unsafe { sys::take_text(raw) })
+}
+
+/// Refuses a schema that llama.cpp's converter cannot take, which reads it recursively.
+pub(crate) fn check_schema(name: &str, schema: &str) -> Result<(), Error> {
+    check_text(name, schema, &['{', '['], &['}', ']'])
 }
 
 fn check_text(name: &str, text: &str, opening: &[char], closing: &[char]) -> Result<(), Error> {

@@ -12,11 +12,12 @@ mod tests;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::backend::Backend;
 use crate::config::{CacheMode, Policy};
 use crate::context::{Batch, Failed};
-use crate::counters::Tally;
+use crate::counters::{Computed, Tally};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::prefix::{self, Candidate, Source};
@@ -101,6 +102,13 @@ struct Place<S> {
     used: u64,
 }
 
+impl<S> Place<S> {
+    /// Tokens that the sequence holds.
+    fn held(&self) -> usize {
+        self.slot.as_ref().map_or(self.held.len(), Slot::held_count)
+    }
+}
+
 /// What one slot has in the batch.
 struct Share {
     slot: usize,
@@ -111,6 +119,7 @@ struct Share {
 
 impl<B: Backend> Scheduler<B> {
     pub(crate) fn new(backend: B, rules: Rules, tally: Arc<Tally>) -> Self {
+        tally.sized(rules.slots, rules.slots as u64 * u64::from(rules.context));
         Self {
             backend,
             rules,
@@ -137,8 +146,11 @@ impl<B: Backend> Scheduler<B> {
         self.settle();
         let shares = self.fill_batch();
         if !shares.is_empty() {
+            let (begun, tokens) = (Instant::now(), self.batch.len());
             self.compute(&shares);
+            self.tally.computed(&Computed { slots: shares.len(), tokens, time: begun.elapsed() });
         }
+        self.tally.holds(self.places.iter().map(Place::held).sum(), self.snapshots.bytes());
         !self.queue.is_empty() || self.running() > 0
     }
 
@@ -183,9 +195,9 @@ impl<B: Backend> Scheduler<B> {
         while self.running() < self.rules.running {
             let Some(job) = self.queue.pop_front() else { return };
             match self.backend.prepare(&job) {
-                Ok((prompt, sampler)) => {
+                Ok(prepared) => {
                     self.tally.started();
-                    self.ready.push(Slot::new(job, prompt, sampler, self.rules.context, self.rules.shift.is_some()));
+                    self.ready.push(Slot::new(job, prepared, self.rules.context, self.rules.shift.is_some()));
                 }
                 Err(error) => job.fail(error, &self.tally),
             }
@@ -367,7 +379,12 @@ impl<B: Backend> Scheduler<B> {
         match self.backend.sample(slot.sampler(), output) {
             Ok(Choice::Token(token)) if self.backend.is_end(token) => self.finish(share.slot, Finish::Stop),
             Ok(Choice::Token(token)) => {
-                if let ControlFlow::Break(finish) = slot.take(token, &self.backend.piece(token)) {
+                let likely = match slot.logprobs().map(|most| self.backend.logprobs(output, token, most)).transpose() {
+                    Ok(likely) => likely,
+                    Err(error) => return self.fail(share.slot, error),
+                };
+                let piece = self.backend.piece(token, slot.preserves(token));
+                if let ControlFlow::Break(finish) = slot.take(token, &piece, likely, &self.tally) {
                     self.finish(share.slot, finish);
                 }
             }

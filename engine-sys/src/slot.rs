@@ -1,15 +1,20 @@
 //! A generation that runs: one sequence of the context.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::backend::Prepared;
 use crate::counters::{End, Tally};
 use crate::cutter::{Cut, Cutter};
 use crate::error::Error;
+use crate::reader::Reader;
 use crate::reply::TextReply;
-use crate::request::{CacheSource, Finish, Outcome, Stats, TextRequest, TokenBatch};
+use crate::request::{
+    CacheSource, Delta, Finish, InterToken, Outcome, Stats, TextRequest, TokenBatch, TokenLogprob,
+};
 use crate::sampling::Resolved;
 use crate::vocab::Token;
 
@@ -59,8 +64,13 @@ pub(crate) struct Slot<S> {
     is_shifted: bool,
     sampler: S,
     cutter: Cutter,
+    reader: Option<Reader>,
     reply: TextReply,
     cancelled: Arc<AtomicBool>,
+    /// Alternatives that are told for each token, where they are.
+    logprobs: Option<usize>,
+    /// How likely the tokens were that have not gone out.
+    likely: VecDeque<TokenLogprob>,
     /// Most tokens to write.
     limit: u32,
     /// Tokens written.
@@ -78,6 +88,8 @@ struct Clock {
     prefilled: Option<Instant>,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
+    /// Times between two tokens.
+    gaps: Vec<Duration>,
 }
 
 /// What a slot wants to compute next.
@@ -90,14 +102,17 @@ pub(crate) struct Feed<'a> {
 }
 
 impl<S> Slot<S> {
-    /// Starts a request whose prompt has these tokens, in a context of `context` tokens, which may be shifted.
-    pub(crate) fn new(job: Job, prompt: Vec<Token>, sampler: S, context: u32, shifts: bool) -> Self {
+    /// Starts a request in a context of `context` tokens, which may be shifted.
+    pub(crate) fn new(job: Job, prepared: Prepared<S>, context: u32, shifts: bool) -> Self {
+        let Prepared { prompt, sampler, reader } = prepared;
         let room = if shifts { context } else { context.saturating_sub(count(prompt.len())) };
         let limit = match job.request.max_tokens {
             Some(most) if shifts => most,
             Some(most) => most.min(room),
             None => room,
         };
+        let mut stops = job.request.stop;
+        stops.extend(reader.iter().flat_map(|reader| reader.chat().stops()).cloned());
         Self {
             key: job.request.context_key,
             held: 0,
@@ -108,9 +123,12 @@ impl<S> Slot<S> {
             context: context as usize,
             is_shifted: false,
             sampler,
-            cutter: Cutter::new(job.request.stop),
+            cutter: Cutter::new(stops),
+            reader,
             reply: job.reply,
             cancelled: job.cancelled,
+            logprobs: job.request.logprobs.map(|most| most as usize),
+            likely: VecDeque::new(),
             limit,
             written: 0,
             sent: 0,
@@ -121,6 +139,7 @@ impl<S> Slot<S> {
                 prefilled: None,
                 first_token: None,
                 last_token: None,
+                gaps: Vec::new(),
             },
         }
     }
@@ -135,6 +154,16 @@ impl<S> Slot<S> {
 
     pub(crate) fn sampler(&mut self) -> &mut S {
         &mut self.sampler
+    }
+
+    /// How many alternatives of each token are told, where they are.
+    pub(crate) fn logprobs(&self) -> Option<usize> {
+        self.logprobs
+    }
+
+    /// Whether the text of this control token belongs to the answer.
+    pub(crate) fn preserves(&self, token: Token) -> bool {
+        self.reader.as_ref().is_some_and(|reader| reader.preserves(token))
     }
 
     /// Whether it reads its prompt.
@@ -205,11 +234,16 @@ impl<S> Slot<S> {
     }
 
     /// Takes the chosen token, which stands for `piece`. Breaks with the reason if the generation ended.
-    pub(crate) fn take(&mut self, token: Token, piece: &[u8]) -> ControlFlow<Finish> {
-        let now = Instant::now();
-        self.clock.first_token.get_or_insert(now);
-        self.clock.last_token = Some(now);
+    pub(crate) fn take(
+        &mut self,
+        token: Token,
+        piece: &[u8],
+        likely: Option<TokenLogprob>,
+        tally: &Tally,
+    ) -> ControlFlow<Finish> {
+        self.clock.tick(tally);
         self.written += 1;
+        self.likely.extend(likely);
         let cut = self.cutter.push(piece);
         let stopped = cut.stopped;
         if self.send(cut).is_break() {
@@ -235,7 +269,14 @@ impl<S> Slot<S> {
             }
             // Whoever breaks now hears the end next anyway.
             let _ = self.send(rest);
-            let _ = self.send_owed(String::new());
+            let rest = self.reader.as_mut().map(|reader| reader.finish(finish == Finish::Stop));
+            let _ = self.send_all(rest.unwrap_or_default());
+            if self.owed > 0 {
+                let _ = self.send_owed(Delta::Text(String::new()));
+            }
+            if finish == Finish::Stop && self.reader.as_ref().is_some_and(Reader::has_called) {
+                finish = Finish::ToolCalls;
+            }
         }
         let (input_tokens, output_tokens) = (self.read_tokens(), self.written);
         let end = if finish == Finish::Cancelled { End::Cancelled } else { End::Completed };
@@ -257,14 +298,23 @@ impl<S> Slot<S> {
 
     fn send(&mut self, cut: Cut) -> ControlFlow<()> {
         self.owed += cut.tokens;
-        if cut.text.is_empty() { ControlFlow::Continue(()) } else { self.send_owed(cut.text) }
+        match &mut self.reader {
+            Some(reader) => {
+                let deltas = reader.push(&cut.text);
+                self.send_all(deltas)
+            }
+            None if cut.text.is_empty() => ControlFlow::Continue(()),
+            None => self.send_owed(Delta::Text(cut.text)),
+        }
     }
 
-    fn send_owed(&mut self, text: String) -> ControlFlow<()> {
-        if text.is_empty() && self.owed == 0 {
-            return ControlFlow::Continue(());
-        }
-        let batch = TokenBatch { text, sequence: self.sent, tokens: self.owed };
+    fn send_all(&mut self, deltas: Vec<Delta>) -> ControlFlow<()> {
+        deltas.into_iter().try_for_each(|delta| self.send_owed(delta))
+    }
+
+    fn send_owed(&mut self, delta: Delta) -> ControlFlow<()> {
+        let logprobs = self.likely.drain(..self.likely.len().min(self.owed as usize)).collect();
+        let batch = TokenBatch { delta, sequence: self.sent, tokens: self.owed, logprobs };
         self.sent += self.owed;
         self.owed = 0;
         self.reply.tokens(batch)
@@ -278,11 +328,38 @@ impl<S> Slot<S> {
             time_to_first_token: first.map(|first| first.duration_since(clock.accepted)),
             prefill: clock.prefilled.unwrap_or_else(Instant::now).duration_since(clock.started),
             decode: first.zip(clock.last_token).map(|(first, last)| last.duration_since(first)).unwrap_or_default(),
+            inter_token: percentiles(clock.gaps.clone()),
             prefill_tokens: self.read_tokens().saturating_sub(count(self.reused)),
             cached_tokens: count(self.reused),
             cache_source: self.source,
         }
     }
+}
+
+impl Clock {
+    /// A token came.
+    fn tick(&mut self, tally: &Tally) {
+        let now = Instant::now();
+        match self.last_token {
+            Some(last) => {
+                let gap = now.duration_since(last);
+                self.gaps.push(gap);
+                tally.next_token(gap);
+            }
+            None => {
+                self.first_token = Some(now);
+                tally.first_token(now.duration_since(self.accepted));
+            }
+        }
+        self.last_token = Some(now);
+    }
+}
+
+fn percentiles(mut times: Vec<Duration>) -> Option<InterToken> {
+    times.sort_unstable();
+    let last = times.len().checked_sub(1)?;
+    let at = |percent: usize| times.get((last * percent).div_ceil(100)).copied().unwrap_or_default();
+    Some(InterToken { p50: at(50), p99: at(99) })
 }
 
 fn count(tokens: usize) -> u32 {

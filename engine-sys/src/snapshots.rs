@@ -64,7 +64,7 @@ impl Snapshots {
         Some(&entry.state)
     }
 
-    fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.entries.iter().map(|entry| size(&entry.state)).sum()
     }
 

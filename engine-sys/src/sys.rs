@@ -2,12 +2,13 @@
 
 pub(crate) use llama_cpp_sys_2::*;
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 
 /// A status of the bridge: `enum sipp_status` in `bridge/guard.h`.
 pub(crate) type Status = c_int;
 pub(crate) const OK: Status = 0;
 pub(crate) const NO_CANDIDATE: Status = 3;
+pub(crate) const UNSUPPORTED: Status = 4;
 
 /// Where a bridge function leaves its message: `struct sipp_error` in `bridge/guard.h`.
 #[repr(C)]
@@ -48,6 +49,12 @@ pub(crate) struct Template {
 /// The bridge's rendered conversation; only ever behind a pointer.
 #[repr(C)]
 pub(crate) struct Rendering {
+    _private: [u8; 0],
+}
+
+/// The bridge's prepared conversation; only ever behind a pointer.
+#[repr(C)]
+pub(crate) struct Chat {
     _private: [u8; 0],
 }
 
@@ -93,7 +100,7 @@ unsafe extern "C" {
         grammar: *mut *mut c_char,
         error: ErrorBuffer,
     ) -> Status;
-    pub(crate) fn sipp_text_free(text: *mut c_char);
+    fn sipp_text_free(text: *mut c_char);
     pub(crate) fn sipp_grammar_new(
         vocab: *const llama_vocab,
         grammar: *const c_char,
@@ -133,6 +140,44 @@ unsafe extern "C" {
     pub(crate) fn sipp_rendering_size(rendering: *const Rendering) -> usize;
     pub(crate) fn sipp_rendering_part(rendering: *const Rendering, index: usize) -> Part;
     pub(crate) fn sipp_rendering_free(rendering: *mut Rendering);
+
+    pub(crate) fn sipp_template_is_plain(template: *const Template) -> bool;
+    pub(crate) fn sipp_chat_new(
+        template: *const Template,
+        vocab: *const llama_vocab,
+        request: *const c_char,
+        size: usize,
+        out: *mut *mut Chat,
+        facts: *mut *mut c_char,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_chat_free(chat: *mut Chat);
+    pub(crate) fn sipp_chat_grammar(
+        chat: *const Chat,
+        vocab: *const llama_vocab,
+        sampler: *mut *mut llama_sampler,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_chat_read(
+        chat: *const Chat,
+        text: *const c_char,
+        size: usize,
+        is_partial: bool,
+        reading: *mut *mut c_char,
+        error: ErrorBuffer,
+    ) -> Status;
+}
+
+/// Takes a text that the bridge gave away.
+///
+/// # Safety
+/// `raw` must be a text of the bridge that nobody frees.
+pub(crate) unsafe fn take_text(raw: *mut c_char) -> CString {
+    // SAFETY: by this function's contract; such texts end with a zero byte.
+    let text = unsafe { CStr::from_ptr(raw) }.to_owned();
+    // SAFETY: by this function's contract; it is not used any more.
+    unsafe { sipp_text_free(raw) };
+    text
 }
 
 /// A failed call: its status, and what llama.cpp said.

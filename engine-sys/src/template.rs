@@ -1,11 +1,12 @@
 //! Chat templates, and who wrote which part of a rendered prompt.
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::ptr::NonNull;
 
+use crate::conversation::{Turn, role_name};
 use crate::error::Error;
 use crate::model::Model;
-use crate::request::{ChatMessage, Role};
+use crate::request::Role;
 use crate::sys;
 
 /// A consecutive part of a rendered conversation.
@@ -33,21 +34,38 @@ impl Template {
         NonNull::new(raw).map(|raw| Self { raw }).ok_or_else(String::new)
     }
 
-    /// Renders a conversation, up to where the assistant speaks.
-    pub(crate) fn render(&self, messages: &[ChatMessage]) -> Result<Vec<Part>, Error> {
+    pub(crate) fn raw(&self) -> *const sys::Template {
+        self.raw.as_ptr()
+    }
+
+    /// Whether a conversation without tools is just its rendering, and the answer just its text.
+    pub(crate) fn is_plain(&self) -> bool {
+        // SAFETY: the template is valid for as long as `self`.
+        unsafe { sys::sipp_template_is_plain(self.raw.as_ptr()) }
+    }
+
+    /// Refuses the results of tool calls where the template would drop them.
+    pub(crate) fn check_results(&self, mut roles: impl Iterator<Item = Role>) -> Result<(), Error> {
         // SAFETY: the template is valid for as long as `self`.
         let renders_tools = unsafe { sys::sipp_template_renders_tools(self.raw.as_ptr()) };
-        if !renders_tools && messages.iter().any(|message| message.role == Role::Tool) {
-            return Err(Error::Unsupported(
-                "this model's chat template has no place for tool results; put them into a user message".to_owned(),
-            ));
+        if renders_tools || !roles.any(|role| role == Role::Tool) {
+            return Ok(());
         }
-        let messages: Vec<sys::Message> = messages
+        Err(Error::Unsupported(
+            "this model's chat template has no place for tool results; put them into a user message".to_owned(),
+        ))
+    }
+
+    /// Renders a conversation, up to where the assistant speaks.
+    pub(crate) fn render(&self, turns: &[Turn]) -> Result<Vec<Part>, Error> {
+        let roles: Vec<CString> = turns.iter().filter_map(|turn| CString::new(role_name(turn.role)).ok()).collect();
+        let messages: Vec<sys::Message> = turns
             .iter()
-            .map(|message| sys::Message {
-                role: role_name(message.role).as_ptr(),
-                content: message.content.as_ptr().cast(),
-                content_size: message.content.len(),
+            .zip(&roles)
+            .map(|(turn, role)| sys::Message {
+                role: role.as_ptr(),
+                content: turn.text.as_ptr().cast(),
+                content_size: turn.text.len(),
             })
             .collect();
         let mut raw = std::ptr::null_mut();
@@ -95,14 +113,5 @@ impl Drop for Rendering {
     fn drop(&mut self) {
         // SAFETY: the rendering is ours and not used afterwards.
         unsafe { sys::sipp_rendering_free(self.0.as_ptr()) }
-    }
-}
-
-fn role_name(role: Role) -> &'static CStr {
-    match role {
-        Role::System => c"system",
-        Role::User => c"user",
-        Role::Assistant => c"assistant",
-        Role::Tool => c"tool",
     }
 }

@@ -15,7 +15,8 @@ pub(crate) type Token = sys::llama_token;
 pub(crate) struct Vocab {
     raw: NonNull<sys::llama_vocab>,
     size: u32,
-    /// Finds every text that the tokeniser may read as a control token.
+    /// Every text that the tokeniser may read as a control token, and what finds them.
+    control_texts: Vec<Vec<u8>>,
     control: AhoCorasick,
     /// Most bytes that one token can stand for, where that is known.
     longest_piece: Option<usize>,
@@ -28,16 +29,22 @@ impl Vocab {
         // SAFETY: `raw` is a valid vocabulary, by this function's contract.
         let (size, kind) = unsafe { (sys::llama_vocab_n_tokens(raw.as_ptr()), sys::llama_vocab_type(raw.as_ptr())) };
         let size = u32::try_from(size).unwrap_or(0);
-        let mut vocab =
-            Self { raw, size, control: AhoCorasick::new([""; 0]).map_err(|e| e.to_string())?, longest_piece: None };
+        let mut vocab = Self {
+            raw,
+            size,
+            control_texts: Vec::new(),
+            control: AhoCorasick::new([""; 0]).map_err(|e| e.to_string())?,
+            longest_piece: None,
+        };
         if kind == sys::LLAMA_VOCAB_TYPE_NONE || size == 0 {
             return Ok(vocab);
         }
         vocab.check_added_tokens()?;
-        vocab.control = AhoCorasick::new(vocab.control_texts()).map_err(|e| e.to_string())?;
+        vocab.control_texts = vocab.find_control_texts();
+        vocab.control = AhoCorasick::new(&vocab.control_texts).map_err(|e| e.to_string())?;
         // Other kinds of tokenisers drop white space or have one token for any unknown word.
         if matches!(kind, sys::LLAMA_VOCAB_TYPE_BPE | sys::LLAMA_VOCAB_TYPE_SPM) {
-            vocab.longest_piece = vocab.tokens().map(|token| vocab.piece(token).len()).max();
+            vocab.longest_piece = vocab.tokens().map(|token| vocab.piece(token, false).len()).max();
         }
         Ok(vocab)
     }
@@ -60,7 +67,7 @@ impl Vocab {
         Ok(())
     }
 
-    fn control_texts(&self) -> Vec<Vec<u8>> {
+    fn find_control_texts(&self) -> Vec<Vec<u8>> {
         self.tokens()
             .filter(|token| {
                 // SAFETY: `token` is in the vocabulary, and `raw` is valid for as long as `self`.
@@ -97,6 +104,11 @@ impl Vocab {
         &self.control
     }
 
+    /// The texts of control tokens.
+    pub(crate) fn control_texts(&self) -> &[Vec<u8>] {
+        &self.control_texts
+    }
+
     /// Fewest tokens that a text of this many bytes can have.
     pub(crate) fn fewest_tokens(&self, bytes: usize) -> usize {
         self.longest_piece.map_or(0, |longest| bytes / longest.max(1))
@@ -113,22 +125,22 @@ impl Vocab {
         unsafe { sys::llama_vocab_is_eog(self.raw.as_ptr(), token) }
     }
 
-    /// The bytes that a token stands for; none for a control token.
-    pub(crate) fn piece(&self, token: Token) -> Vec<u8> {
+    /// The bytes that a token stands for; none for a control token, unless `special`.
+    pub(crate) fn piece(&self, token: Token, special: bool) -> Vec<u8> {
         let mut bytes = vec![0u8; 64];
-        let mut size = self.write_piece(token, &mut bytes);
+        let mut size = self.write_piece(token, special, &mut bytes);
         if size < 0 {
             bytes.resize(size.unsigned_abs() as usize, 0);
-            size = self.write_piece(token, &mut bytes);
+            size = self.write_piece(token, special, &mut bytes);
         }
         bytes.truncate(usize::try_from(size).unwrap_or(0));
         bytes
     }
 
-    fn write_piece(&self, token: Token, bytes: &mut [u8]) -> i32 {
+    fn write_piece(&self, token: Token, special: bool, bytes: &mut [u8]) -> i32 {
         let room = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
         // SAFETY: the buffer has `room` bytes, and `raw` is valid for as long as `self`.
-        unsafe { sys::llama_token_to_piece(self.raw.as_ptr(), token, bytes.as_mut_ptr().cast(), room, 0, false) }
+        unsafe { sys::llama_token_to_piece(self.raw.as_ptr(), token, bytes.as_mut_ptr().cast(), room, 0, special) }
     }
 
     /// Turns a text into tokens. `add_special` adds what the model wants around a prompt; `parse_special` reads the

@@ -106,7 +106,7 @@ pub(crate) unsafe extern "C" fn sipp_web_generate(call: u32, text: *const u8, si
     let request = unsafe { read::<Request>(text, size) };
     HOST.with_borrow_mut(|host| {
         let operation = request.as_ref().map_or(Operation::Query, Request::operation);
-        let request = request.map_err(|error| Failure::new(error, operation)).and_then(Request::engine_request);
+        let request = request.map(Request::engine_request).map_err(|error| Failure::new(error, operation));
         if let Err(failure) = request.and_then(|request| host.generate(call, operation, request)) {
             host.events.borrow_mut().push(Event::done(call, Err(failure)));
         }

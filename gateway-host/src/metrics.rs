@@ -3,9 +3,9 @@
 //! Labels are few and come from the configuration, never from a request, so that no caller can grow the number of series.
 
 use axum::http::StatusCode;
-use prometheus::core::Collector;
-use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use sipp::engine::{Counters, Histogram};
 use sipp::{EngineEntry, Operation};
 
 /// What a caller can ask for, in the order of documents.
@@ -85,7 +85,7 @@ impl Metrics {
     pub fn text(&self, engines: &[EngineEntry]) -> Result<Vec<u8>, prometheus::Error> {
         let mut families = self.registry.gather();
         // Without local targets no engine counts, and a family without a series cannot be written.
-        families.extend(of_engines(engines)?.into_iter().filter(|family| !family.get_metric().is_empty()));
+        families.extend(of_engines(engines).into_iter().filter(|family| !family.get_metric().is_empty()));
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
@@ -93,29 +93,134 @@ impl Metrics {
 }
 
 /// What the engines counted themselves: requests, however they ended, and tokens, also those of callers who went away.
-fn of_engines(engines: &[EngineEntry]) -> Result<Vec<MetricFamily>, prometheus::Error> {
-    let help = "Requests in an engine, by target and state.";
-    let requests = IntGaugeVec::new(Opts::new("sipp_engine_requests", help), &["target", "state"])?;
-    let help = "Requests that left an engine, by target and how they ended.";
-    let ended = IntCounterVec::new(Opts::new("sipp_engine_requests_total", help), &["target", "end"])?;
-    let help = "Tokens that an engine read, by target.";
-    let input = IntCounterVec::new(Opts::new("sipp_engine_input_tokens_total", help), &["target"])?;
-    let help = "Of the tokens that an engine read, those that were computed before, by target.";
-    let cached = IntCounterVec::new(Opts::new("sipp_engine_cached_tokens_total", help), &["target"])?;
-    let help = "Tokens that an engine wrote, by target.";
-    let output = IntCounterVec::new(Opts::new("sipp_engine_output_tokens_total", help), &["target"])?;
-    for EngineEntry { id, counters, .. } in engines {
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        requests.with_label_values(&[id, "running"]).set(gauge(counters.running));
-        requests.with_label_values(&[id, "queued"]).set(gauge(counters.queued));
-        ended.with_label_values(&[id, "completed"]).inc_by(counters.completed);
-        ended.with_label_values(&[id, "cancelled"]).inc_by(counters.cancelled);
-        ended.with_label_values(&[id, "failed"]).inc_by(counters.failed);
-        input.with_label_values(&[id]).inc_by(counters.input_tokens);
-        cached.with_label_values(&[id]).inc_by(counters.cached_tokens);
-        output.with_label_values(&[id]).inc_by(counters.output_tokens);
+fn of_engines(engines: &[EngineEntry]) -> Vec<MetricFamily> {
+    let each = |name: &str, help: &str, kind, value: fn(&Counters) -> f64| {
+        family(name, help, kind, engines.iter().map(|engine| one(&[("target", &engine.id)], kind, value(&engine.counters))))
+    };
+    let by = |name: &str, help: &str, kind, label: &'static str, values: fn(&Counters) -> Vec<(&'static str, u64)>| {
+        let series = engines.iter().flat_map(|EngineEntry { id, counters, .. }| {
+            let values = values(counters).into_iter();
+            values.map(|(case, count)| one(&[(label, case), ("target", id)], kind, number(count))).collect::<Vec<_>>()
+        });
+        family(name, help, kind, series)
+    };
+    let times = |name: &str, help: &str, value: fn(&Counters) -> Histogram| {
+        let series = engines.iter().map(|engine| histogram(&engine.id, &value(&engine.counters)));
+        family(name, help, MetricType::HISTOGRAM, series)
+    };
+    let (counter, gauge) = (MetricType::COUNTER, MetricType::GAUGE);
+    vec![
+        by("sipp_engine_requests", "Requests in an engine, by target and state.", gauge, "state", |c| {
+            vec![("running", c.running), ("queued", c.queued)]
+        }),
+        by(
+            "sipp_engine_requests_total",
+            "Requests that left an engine, by target and how they ended.",
+            counter,
+            "end",
+            |c| vec![("completed", c.completed), ("cancelled", c.cancelled), ("failed", c.failed)],
+        ),
+        each("sipp_engine_input_tokens_total", "Tokens that an engine read, by target.", counter, |c| {
+            number(c.input_tokens)
+        }),
+        each(
+            "sipp_engine_cached_tokens_total",
+            "Of the tokens that an engine read, those that were computed before, by target.",
+            counter,
+            |c| number(c.cached_tokens),
+        ),
+        each("sipp_engine_output_tokens_total", "Tokens that an engine wrote, by target.", counter, |c| {
+            number(c.output_tokens)
+        }),
+        each("sipp_engine_slots", "Requests that an engine can run at the same time, by target.", gauge, |c| {
+            number(c.slots)
+        }),
+        each("sipp_engine_batches_total", "Batches that an engine computed, by target.", counter, |c| number(c.batches)),
+        each(
+            "sipp_engine_batch_slots_total",
+            "Requests that had a part in an engine's batches, by target.",
+            counter,
+            |c| number(c.batch_slots),
+        ),
+        each("sipp_engine_batch_tokens_total", "Tokens in an engine's batches, by target.", counter, |c| {
+            number(c.batch_tokens)
+        }),
+        each("sipp_engine_computing_seconds_total", "Time in which an engine computed, by target.", counter, |c| {
+            c.computing.as_secs_f64()
+        }),
+        each("sipp_engine_held_tokens", "Tokens that an engine's context holds, by target.", gauge, |c| {
+            number(c.held_tokens)
+        }),
+        each("sipp_engine_context_tokens", "Tokens that an engine's context has room for, by target.", gauge, |c| {
+            number(c.context_tokens)
+        }),
+        each("sipp_engine_snapshot_bytes", "Bytes of an engine's snapshots, by target.", gauge, |c| {
+            number(c.snapshot_bytes)
+        }),
+        times(
+            "sipp_engine_time_to_first_token_seconds",
+            "From acceptance to the first token of a request, by target.",
+            |c| c.time_to_first_token,
+        ),
+        times("sipp_engine_inter_token_seconds", "Between two tokens of a request, by target.", |c| c.inter_token),
+    ]
+}
+
+fn family(name: &str, help: &str, kind: MetricType, series: impl Iterator<Item = Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(series.collect());
+    family
+}
+
+fn labelled(labels: &[(&str, &str)]) -> Metric {
+    let labels = labels.iter().map(|(name, value)| {
+        let mut label = LabelPair::default();
+        label.set_name((*name).to_owned());
+        label.set_value((*value).to_owned());
+        label
+    });
+    Metric::from_label(labels.collect())
+}
+
+fn one(labels: &[(&str, &str)], kind: MetricType, value: f64) -> Metric {
+    let mut metric = labelled(labels);
+    if kind == MetricType::COUNTER {
+        let mut counter = proto::Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = proto::Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
     }
-    Ok([requests.collect(), ended.collect(), input.collect(), cached.collect(), output.collect()].concat())
+    metric
+}
+
+fn histogram(target: &str, times: &Histogram) -> Metric {
+    let mut below = 0;
+    // What is above the last bound counts only in the sum of all.
+    let buckets = Histogram::BOUNDS.iter().zip(times.counts).map(|(bound, count)| {
+        below += count;
+        let mut bucket = proto::Bucket::default();
+        bucket.set_upper_bound(*bound);
+        bucket.set_cumulative_count(below);
+        bucket
+    });
+    let mut histogram = proto::Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(times.counts.iter().sum());
+    histogram.set_sample_sum(times.sum.as_secs_f64());
+    let mut metric = labelled(&[("target", target)]);
+    metric.set_histogram(histogram);
+    metric
+}
+
+#[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are floating-point")]
+fn number(count: u64) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]

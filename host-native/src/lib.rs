@@ -64,7 +64,7 @@ pub use secret::Secret;
 /// The engine's own account of a model, for programs that show it.
 pub mod engine {
     pub use engine_sys::{
-        Capabilities as ModelCapabilities, Counters, EmbeddingInfo, Error, ModelClass, ModelInfo, inspect,
+        Capabilities as ModelCapabilities, Counters, EmbeddingInfo, Error, Histogram, ModelClass, ModelInfo, inspect,
     };
 }
 

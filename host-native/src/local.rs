@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 use crate::Error;
 use crate::bindings::endpoints::{self, Capabilities, LocalDescriptor, Support};
 use crate::bindings::types::{
-    self, CacheSource, CancelReason, Context, Delta, EmbedRequest, Embedding, FinishReason, Input, LocalOptions,
-    Message, Metadata, ModelFault, ModelPayload, Operation, Outcome, Part, PromptTooLongPayload, Request,
-    ResponseFormat, Role, Stats, TextOptions, TokenBatch, UnsupportedPayload, Usage,
+    self, CacheSource, CancelReason, Context, Delta, EmbedRequest, Embedding, FinishReason, Input, Message, Metadata,
+    ModelFault, ModelPayload, Operation, Outcome, Part, PromptTooLongPayload, Reasoning, Request, ResponseFormat, Role,
+    Stats, TokenBatch, ToolChoice, UnsupportedPayload, Usage,
 };
 use crate::channel::Feeder;
 use crate::switchboard::{Answer, Answerer, Answering, Progress};
@@ -85,18 +85,29 @@ impl Local {
             Input::Messages(_) => Operation::Chat,
         };
         let local = local.unwrap_or_default();
-        refuse_media(&local, operation)?;
-        let json_schema = schema(&options, &local)?;
-        refuse_foreign(&options, operation)?;
         let request = engine::TextRequest {
-            input: engine_input(input)?,
+            input: engine_input(input),
             max_tokens: options.max_tokens,
             temperature: options.temperature,
             top_p: options.top_p,
             stop: options.stop,
             sampling: local.sampling.map(sampling).unwrap_or_default(),
             grammar: local.grammar,
-            json_schema,
+            json_schema: local.json_schema,
+            response_format: match options.response_format {
+                None | Some(ResponseFormat::Text) => engine::ResponseFormat::Text,
+                Some(ResponseFormat::JsonObject) => engine::ResponseFormat::JsonObject,
+                Some(ResponseFormat::JsonSchema(format)) => engine::ResponseFormat::JsonSchema(format.schema),
+            },
+            tools: options.tools.into_iter().map(tool).collect(),
+            tool_choice: match options.tool_choice {
+                None | Some(ToolChoice::Auto) => engine::ToolChoice::Auto,
+                Some(ToolChoice::None) => engine::ToolChoice::None,
+                Some(ToolChoice::Required) => engine::ToolChoice::Required,
+                Some(ToolChoice::Tool(name)) => engine::ToolChoice::Tool(name),
+            },
+            logprobs: options.logprobs,
+            media: local.media,
             context_key: local.context_key,
         };
         let canceller = feeder.canceller();
@@ -126,32 +137,6 @@ impl Local {
     }
 }
 
-/// The schema that the text must match, from either place where a request can say it.
-fn schema(options: &TextOptions, local: &LocalOptions) -> Result<Option<String>, Error> {
-    let wanted = match &options.response_format {
-        None | Some(ResponseFormat::Text) => return Ok(local.json_schema.clone()),
-        Some(ResponseFormat::JsonObject) => "{\"type\":\"object\"}",
-        Some(ResponseFormat::JsonSchema(format)) => &format.schema,
-    };
-    if local.json_schema.is_some() || local.grammar.is_some() {
-        let text = "response_format excludes grammar and json_schema; give one of them";
-        return Err(Error::InvalidRequest(text.to_owned()));
-    }
-    Ok(Some(wanted.to_owned()))
-}
-
-/// Refuses what local models cannot do yet.
-fn refuse_foreign(options: &TextOptions, operation: Operation) -> Result<(), Error> {
-    let reason = if !options.tools.is_empty() {
-        "local models take no tools in this version"
-    } else if options.logprobs.is_some() {
-        "local models tell no logprobs in this version"
-    } else {
-        return Ok(());
-    };
-    Err(Error::Unsupported(UnsupportedPayload { operation, endpoint: None, reason: reason.to_owned() }))
-}
-
 /// Carries what the engine says to the answer's reader.
 struct Relay {
     feeder: Feeder,
@@ -163,8 +148,9 @@ struct Relay {
 
 impl engine::Listener for Relay {
     fn tokens(&mut self, batch: engine::TokenBatch) -> ControlFlow<()> {
-        let engine::TokenBatch { text, sequence, tokens } = batch;
-        let wanted = self.feeder.push(TokenBatch { delta: Delta::Text(text), sequence, tokens, logprobs: Vec::new() });
+        let engine::TokenBatch { delta, sequence, tokens, logprobs } = batch;
+        let logprobs = logprobs.into_iter().map(token_logprob).collect();
+        let wanted = self.feeder.push(TokenBatch { delta: from_delta(delta), sequence, tokens, logprobs });
         if wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 
@@ -175,11 +161,28 @@ impl engine::Listener for Relay {
     }
 }
 
+fn from_delta(delta: engine::Delta) -> Delta {
+    match delta {
+        engine::Delta::Text(text) => Delta::Text(text),
+        engine::Delta::Reasoning(text) => Delta::Reasoning(Reasoning { text, signature: None }),
+        engine::Delta::ToolCall(engine::ToolCall { id, name, arguments }) => {
+            Delta::ToolCall(types::ToolCall { id, name, arguments })
+        }
+    }
+}
+
+fn token_logprob(logprob: engine::TokenLogprob) -> types::TokenLogprob {
+    let engine::TokenLogprob { token, logprob, top } = logprob;
+    let top = top.into_iter().map(|(token, logprob)| types::Alternative { token, logprob }).collect();
+    types::TokenLogprob { token, logprob, top }
+}
+
 fn from_outcome(outcome: engine::Outcome, context: Context) -> Outcome {
     Outcome {
         finish: match outcome.finish {
             engine::Finish::Stop => FinishReason::Stop,
             engine::Finish::Length => FinishReason::Length,
+            engine::Finish::ToolCalls => FinishReason::ToolCalls,
             engine::Finish::Cancelled => FinishReason::Cancelled,
         },
         usage: Some(Usage {
@@ -224,6 +227,8 @@ fn stats(stats: engine::Stats) -> Stats {
         time_to_first_token: stats.time_to_first_token.map(milliseconds),
         prefill_time: milliseconds(stats.prefill),
         decode_time: milliseconds(stats.decode),
+        inter_token_p50: stats.inter_token.map(|times| milliseconds(times.p50)),
+        inter_token_p99: stats.inter_token.map(|times| milliseconds(times.p99)),
         prefill_tokens: stats.prefill_tokens,
         cache_source: match stats.cache_source {
             engine::CacheSource::None => CacheSource::None,
@@ -266,51 +271,42 @@ fn model_fault(fault: engine::ModelFault) -> ModelFault {
     }
 }
 
-fn refuse_media(local: &LocalOptions, operation: Operation) -> Result<(), Error> {
-    if local.media.is_empty() {
-        return Ok(());
-    }
-    Err(no_media(operation))
-}
-
-fn no_media(operation: Operation) -> Error {
-    let reason = "local models take no images in this version; send text only".to_owned();
-    Error::Unsupported(UnsupportedPayload { operation, endpoint: None, reason })
-}
-
-fn engine_input(input: Input) -> Result<engine::Input, Error> {
+fn engine_input(input: Input) -> engine::Input {
     match input {
-        Input::Prompt(prompt) => Ok(engine::Input::Prompt(prompt)),
-        Input::Messages(messages) => {
-            messages.into_iter().map(message).collect::<Result<_, _>>().map(engine::Input::Chat)
-        }
+        Input::Prompt(prompt) => engine::Input::Prompt(prompt),
+        Input::Messages(messages) => engine::Input::Chat(messages.into_iter().map(message).collect()),
     }
 }
 
-fn message(message: Message) -> Result<engine::ChatMessage, Error> {
+fn message(message: Message) -> engine::ChatMessage {
     let role = match message.role {
-        // Local templates know no developer; `role` in the contract says how it is read.
-        Role::System | Role::Developer => engine::Role::System,
+        Role::System => engine::Role::System,
+        Role::Developer => engine::Role::Developer,
         Role::User => engine::Role::User,
         Role::Assistant => engine::Role::Assistant,
         Role::Tool => engine::Role::Tool,
     };
-    let mut content = String::new();
-    for part in message.content {
-        match part {
-            Part::Text(text) => content.push_str(&text),
-            Part::Media(_) => return Err(no_media(Operation::Chat)),
-            Part::ToolCall(_) | Part::ToolResult(_) | Part::Reasoning(_) => {
-                let reason = "local models take only text in messages in this version".to_owned();
-                return Err(Error::Unsupported(UnsupportedPayload {
-                    operation: Operation::Chat,
-                    endpoint: None,
-                    reason,
-                }));
-            }
+    engine::ChatMessage { role, content: message.content.into_iter().map(part).collect() }
+}
+
+fn part(part: Part) -> engine::Part {
+    match part {
+        Part::Text(text) => engine::Part::Text(text),
+        Part::Media(_) => engine::Part::Media,
+        Part::ToolCall(types::ToolCall { id, name, arguments }) => {
+            engine::Part::ToolCall(engine::ToolCall { id, name, arguments })
         }
+        Part::ToolResult(types::ToolResult { id, content, is_error: _ }) => {
+            engine::Part::ToolResult(engine::ToolResult { id, content })
+        }
+        Part::Reasoning(Reasoning { text, signature: _ }) => engine::Part::Reasoning(text),
     }
-    Ok(engine::ChatMessage { role, content })
+}
+
+fn tool(tool: types::Tool) -> engine::Tool {
+    // What a tool is asked with always matches its schema: `strict` adds nothing.
+    let types::Tool { name, description, parameters, strict: _ } = tool;
+    engine::Tool { name, description, parameters }
 }
 
 fn placement(placement: &endpoints::Placement) -> engine::Placement {

@@ -1,4 +1,4 @@
-//! The models that cases name: the one of the tree, and files that are broken in one way each, made from it.
+//! The models that cases name: the one of the tree, and files that differ from it in one way each, most of them broken.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,16 @@ use tempfile::TempDir;
 use crate::tree;
 
 /// Names of models that exist or ought to, for messages.
-const NAMES: [&str; 8] =
-    ["demo", "missing", "folder", "empty", "noise", "truncated", "unknown-architecture", "no-template"];
+const NAMES: [&str; 9] =
+    ["demo", "missing", "folder", "empty", "noise", "truncated", "unknown-architecture", "no-template", "tools"];
 
-/// Where the models of cases lie. Broken ones are removed with it.
+/// The key of a model's chat template.
+const TEMPLATE: &str = "tokenizer.chat_template";
+
+/// What tensors are aligned to in a GGUF file.
+const ALIGNMENT: usize = 32;
+
+/// Where the models of cases lie. Those made for them are removed with it.
 #[derive(Debug)]
 pub struct Models {
     folder: TempDir,
@@ -21,7 +27,7 @@ pub struct Models {
 }
 
 impl Models {
-    /// Makes the broken ones.
+    /// Makes those that differ.
     ///
     /// # Errors
     /// When the tree's model is missing, or is no longer what these were made for.
@@ -35,7 +41,9 @@ impl Models {
         write("noise", &noise(1 << 16))?;
         write("truncated", bytes.get(..bytes.len() / 2).unwrap_or_default())?;
         write("unknown-architecture", &replaced(&bytes, "general.architecture", "llama", "lemur")?)?;
-        write("no-template", &replaced(&bytes, "", "tokenizer.chat_template", "tokenizer.that_template")?)?;
+        write("no-template", &replaced(&bytes, "", TEMPLATE, "tokenizer.that_template")?)?;
+        let template = fs::read_to_string(tree::root().join("tests/cases/tools.jinja"))?;
+        write("tools", &with_template(&bytes, template.trim_end())?)?;
         Ok(Self { folder, demo })
     }
 
@@ -88,6 +96,24 @@ fn noise(length: usize) -> Vec<u8> {
         (state >> 24) as u8
     };
     std::iter::repeat_with(next).take(length).collect()
+}
+
+/// Gives the model another chat template, which is filled up so that the tensors stay aligned.
+fn with_template(bytes: &[u8], template: &str) -> Result<Vec<u8>> {
+    let found = bytes.windows(TEMPLATE.len()).position(|window| window == TEMPLATE.as_bytes());
+    // After the key: the value's type, its length, and itself.
+    let length_at = found.context("the demo model has no chat template")? + TEMPLATE.len() + 4;
+    let (head, rest) = bytes.split_at(length_at);
+    let (length, rest) = rest.split_first_chunk::<8>().context("the demo model ends in its template")?;
+    let length = usize::try_from(u64::from_le_bytes(*length))?;
+    // A comment of at least four characters.
+    let missing = 4 + (length + 2 * ALIGNMENT - 4 - template.len() % ALIGNMENT) % ALIGNMENT;
+    let template = format!("{template}{{#{}#}}", " ".repeat(missing - 4));
+    let mut changed = head.to_vec();
+    changed.extend((template.len() as u64).to_le_bytes());
+    changed.extend(template.bytes());
+    changed.extend(rest.get(length..).context("the demo model ends in its template")?);
+    Ok(changed)
 }
 
 /// Replaces the first `word` behind `place` by another of the same length.

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context as _, Result};
+
 /// The top folder.
 #[must_use]
 pub fn root() -> &'static Path {
@@ -19,4 +21,13 @@ pub fn demo_model() -> PathBuf {
 #[must_use]
 pub fn components() -> PathBuf {
     std::env::var_os("SIPP_COMPONENTS").map_or_else(|| root().join("target/components"), PathBuf::from)
+}
+
+/// The interpreter of Python that has the packages of the tests.
+///
+/// # Errors
+/// When none is named.
+pub fn python() -> Result<PathBuf> {
+    let python = std::env::var_os("SIPP_PYTHON").map(PathBuf::from);
+    python.context("SIPP_PYTHON names no Python with the packages of the tests; run `cargo x test`")
 }

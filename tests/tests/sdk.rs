@@ -5,7 +5,6 @@
 //! are theirs.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -70,8 +69,7 @@ fn job(provider: &str, case: &Case, url: String) -> Result<Value> {
 
 /// Hands the jobs to Python, and returns a text for each: how it differs.
 fn check(jobs: &[Value]) -> Result<Vec<String>> {
-    let python = std::env::var_os("SIPP_PYTHON").map(PathBuf::from);
-    let python = python.context("SIPP_PYTHON names no Python with the providers' clients; run `cargo x test`")?;
+    let python = tree::python()?;
     let script = tree::root().join("tests/sdk/check.py");
     let mut child = Command::new(&python)
         .arg(&script)

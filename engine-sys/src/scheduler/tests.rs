@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
+use crate::backend::Prepared;
 use crate::reply::TextReply;
-use crate::request::{Input, Listener, Outcome, TextRequest, TokenBatch};
+use crate::request::{Delta, Input, Listener, Outcome, TextRequest, TokenBatch, TokenLogprob};
 use crate::sampling::ModelSampling;
 
 use super::*;
@@ -39,13 +40,13 @@ fn next(sequence: &[Token]) -> Token {
 impl Backend for Rule {
     type Sampler = ();
 
-    fn prepare(&mut self, job: &Job) -> Result<(Vec<Token>, ()), Error> {
+    fn prepare(&mut self, job: &Job) -> Result<Prepared<()>, Error> {
         let Input::Prompt(prompt) = &job.request.input else { unreachable!("prompts only") };
         let tokens: Vec<Token> = prompt.chars().map(|c| c as Token).collect();
         if tokens.len() >= CONTEXT as usize {
             return Err(Error::invalid("too long"));
         }
-        Ok((tokens, ()))
+        Ok(Prepared { prompt: tokens, sampler: (), reader: None })
     }
 
     fn batch_size(&self) -> usize {
@@ -82,7 +83,12 @@ impl Backend for Rule {
         token == END
     }
 
-    fn piece(&self, token: Token) -> Vec<u8> {
+    fn logprobs(&mut self, index: usize, token: Token, most: usize) -> Result<TokenLogprob, Error> {
+        assert_eq!(next(&self.outputs[&index]), token, "the output is still there");
+        Ok(TokenLogprob { token: token.to_string(), logprob: 0.0, top: vec![(token.to_string(), 0.0); most] })
+    }
+
+    fn piece(&self, token: Token, _: bool) -> Vec<u8> {
         format!("{token} ").into_bytes()
     }
 
@@ -140,7 +146,8 @@ impl Listener for Ear {
         assert!(heard.ends.is_empty(), "nothing comes after the end");
         assert_eq!(batch.sequence, heard.tokens, "no token is lost");
         heard.tokens += batch.tokens;
-        heard.text.push_str(&batch.text);
+        let Delta::Text(text) = &batch.delta else { unreachable!("a rule writes text only") };
+        heard.text.push_str(text);
         ControlFlow::Continue(())
     }
 

@@ -83,9 +83,43 @@ enum MessageRole {
 enum Part {
     Text(String),
     Media(serde::de::IgnoredAny),
-    ToolCall(serde::de::IgnoredAny),
-    ToolResult(serde::de::IgnoredAny),
-    Reasoning(serde::de::IgnoredAny),
+    ToolCall(ToolCall),
+    ToolResult(ToolResult),
+    Reasoning(Reasoning),
+}
+
+#[derive(Serialize, Deserialize)]
+struct ToolCall {
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+#[derive(Deserialize)]
+struct ToolResult {
+    id: String,
+    content: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Reasoning {
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct Tool {
+    name: String,
+    description: Option<String>,
+    parameters: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "tag", content = "val", rename_all = "kebab-case")]
+enum ToolChoice {
+    Auto,
+    None,
+    Required,
+    Tool(String),
 }
 
 #[derive(Deserialize)]
@@ -95,7 +129,8 @@ struct TextOptions {
     temperature: Option<f32>,
     top_p: Option<f32>,
     stop: Vec<String>,
-    tools: Vec<serde::de::IgnoredAny>,
+    tools: Vec<Tool>,
+    tool_choice: Option<ToolChoice>,
     response_format: Option<ResponseFormat>,
     logprobs: Option<u32>,
 }
@@ -150,27 +185,36 @@ impl Request {
         }
     }
 
-    pub(super) fn engine_request(self) -> Result<Requested, Failure> {
-        let operation = self.operation();
+    pub(super) fn engine_request(self) -> Requested {
         let Self { input, options, local, context } = self;
         let local = local.unwrap_or_default();
-        if !local.media.is_empty() {
-            return Err(no_media(operation));
-        }
-        let json_schema = schema(&options, &local).map_err(|error| Failure::new(error, operation))?;
-        refuse_foreign(&options).map_err(|error| Failure::new(error, operation))?;
         let request = TextRequest {
-            input: engine_input(input)?,
+            input: engine_input(input),
             max_tokens: options.max_tokens,
             temperature: options.temperature,
             top_p: options.top_p,
             stop: options.stop,
             sampling: local.sampling.unwrap_or_default(),
             grammar: local.grammar,
-            json_schema,
+            json_schema: local.json_schema,
+            response_format: match options.response_format {
+                None | Some(ResponseFormat::Text) => request::ResponseFormat::Text,
+                Some(ResponseFormat::JsonObject) => request::ResponseFormat::JsonObject,
+                Some(ResponseFormat::JsonSchema(format)) => request::ResponseFormat::JsonSchema(format.schema),
+            },
+            tools: options.tools.into_iter().map(tool).collect(),
+            tool_choice: match options.tool_choice {
+                None | Some(ToolChoice::Auto) => request::ToolChoice::Auto,
+                Some(ToolChoice::None) => request::ToolChoice::None,
+                Some(ToolChoice::Required) => request::ToolChoice::Required,
+                Some(ToolChoice::Tool(name)) => request::ToolChoice::Tool(name),
+            },
+            logprobs: options.logprobs,
+            // Refused by their number alone.
+            media: vec![Vec::new(); local.media.len()],
             context_key: local.context_key,
         };
-        Ok(Requested { request, request_id: context.request_id })
+        Requested { request, request_id: context.request_id }
     }
 }
 
@@ -180,63 +224,39 @@ impl EmbedRequest {
     }
 }
 
-/// The schema that the text must match, from either place where a request can say it.
-fn schema(options: &TextOptions, local: &LocalOptions) -> Result<Option<String>, Error> {
-    let wanted = match &options.response_format {
-        None | Some(ResponseFormat::Text) => return Ok(local.json_schema.clone()),
-        Some(ResponseFormat::JsonObject) => "{\"type\":\"object\"}",
-        Some(ResponseFormat::JsonSchema(format)) => &format.schema,
-    };
-    if local.json_schema.is_some() || local.grammar.is_some() {
-        return Err(Error::invalid("response_format excludes grammar and json_schema; give one of them"));
-    }
-    Ok(Some(wanted.to_owned()))
-}
-
-fn refuse_foreign(options: &TextOptions) -> Result<(), Error> {
-    if !options.tools.is_empty() {
-        return Err(Error::Unsupported("local models take no tools in this version".to_owned()));
-    }
-    if options.logprobs.is_some() {
-        return Err(Error::Unsupported("local models tell no logprobs in this version".to_owned()));
-    }
-    Ok(())
-}
-
-fn no_media(operation: Operation) -> Failure {
-    let reason = "local models take no images in this version; send text only".to_owned();
-    Failure::new(Error::Unsupported(reason), operation)
-}
-
-fn engine_input(input: RequestInput) -> Result<Input, Failure> {
+fn engine_input(input: RequestInput) -> Input {
     match input {
-        RequestInput::Prompt(prompt) => Ok(Input::Prompt(prompt)),
-        RequestInput::Messages(messages) => {
-            messages.into_iter().map(message).collect::<Result<_, _>>().map(Input::Chat)
-        }
+        RequestInput::Prompt(prompt) => Input::Prompt(prompt),
+        RequestInput::Messages(messages) => Input::Chat(messages.into_iter().map(message).collect()),
     }
 }
 
-fn message(message: Message) -> Result<ChatMessage, Failure> {
+fn message(message: Message) -> ChatMessage {
     let role = match message.role {
-        // Local templates know no developer; `role` in the contract says how it is read.
-        MessageRole::System | MessageRole::Developer => Role::System,
+        MessageRole::System => Role::System,
+        MessageRole::Developer => Role::Developer,
         MessageRole::User => Role::User,
         MessageRole::Assistant => Role::Assistant,
         MessageRole::Tool => Role::Tool,
     };
-    let mut content = String::new();
-    for part in message.content {
-        match part {
-            Part::Text(text) => content.push_str(&text),
-            Part::Media(_) => return Err(no_media(Operation::Chat)),
-            Part::ToolCall(_) | Part::ToolResult(_) | Part::Reasoning(_) => {
-                let reason = "local models take only text in messages in this version".to_owned();
-                return Err(Failure::new(Error::Unsupported(reason), Operation::Chat));
-            }
+    ChatMessage { role, content: message.content.into_iter().map(part).collect() }
+}
+
+fn part(part: Part) -> request::Part {
+    match part {
+        Part::Text(text) => request::Part::Text(text),
+        Part::Media(_) => request::Part::Media,
+        Part::ToolCall(ToolCall { id, name, arguments }) => {
+            request::Part::ToolCall(request::ToolCall { id, name, arguments })
         }
+        Part::ToolResult(ToolResult { id, content }) => request::Part::ToolResult(request::ToolResult { id, content }),
+        Part::Reasoning(Reasoning { text }) => request::Part::Reasoning(text),
     }
-    Ok(ChatMessage { role, content })
+}
+
+fn tool(tool: Tool) -> request::Tool {
+    let Tool { name, description, parameters } = tool;
+    request::Tool { name, description, parameters }
 }
 
 /// Something that happened, for JavaScript.
@@ -295,22 +315,26 @@ impl Event {
     }
 }
 
-/// Adds a batch; to the last one of the same call, if nobody took that yet and nothing of the call came between.
+/// Adds a batch; a text to the last one of the same call, if nobody took that yet and it is text too.
 pub(super) fn push(events: &mut Vec<Event>, call: u32, batch: TokenBatch) {
+    let TokenBatch { delta, sequence, tokens, logprobs } = batch;
     let last = events.iter_mut().rev().find_map(|event| match event {
         Event::Batch { call: other, batch } if *other == call => Some(batch),
         _ => None,
     });
-    match last {
-        Some(last) => {
-            let Delta::Text(text) = &mut last.delta;
-            text.push_str(&batch.text);
-            last.tokens += batch.tokens;
+    let logprobs = logprobs.into_iter().map(TokenLogprob::from);
+    match (last, delta) {
+        (
+            Some(Batch { delta: Delta::Text(text), tokens: last_tokens, logprobs: last_logprobs, .. }),
+            request::Delta::Text(more),
+        ) => {
+            text.push_str(&more);
+            *last_tokens += tokens;
+            last_logprobs.extend(logprobs);
         }
-        None => {
-            let TokenBatch { text, sequence, tokens } = batch;
-            events
-                .push(Event::Batch { call, batch: Batch { delta: Delta::Text(text), sequence, tokens, logprobs: [] } });
+        (_, delta) => {
+            let batch = Batch { delta: delta.into(), sequence, tokens, logprobs: logprobs.collect() };
+            events.push(Event::Batch { call, batch });
         }
     }
 }
@@ -347,13 +371,48 @@ pub(super) struct Batch {
     delta: Delta,
     sequence: u32,
     tokens: u32,
-    logprobs: [(); 0],
+    logprobs: Vec<TokenLogprob>,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "tag", content = "val", rename_all = "kebab-case")]
 enum Delta {
     Text(String),
+    Reasoning(Reasoning),
+    ToolCall(ToolCall),
+}
+
+impl From<request::Delta> for Delta {
+    fn from(delta: request::Delta) -> Self {
+        match delta {
+            request::Delta::Text(text) => Self::Text(text),
+            request::Delta::Reasoning(text) => Self::Reasoning(Reasoning { text }),
+            request::Delta::ToolCall(request::ToolCall { id, name, arguments }) => {
+                Self::ToolCall(ToolCall { id, name, arguments })
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TokenLogprob {
+    token: String,
+    logprob: f32,
+    top: Vec<Alternative>,
+}
+
+#[derive(Serialize)]
+struct Alternative {
+    token: String,
+    logprob: f32,
+}
+
+impl From<request::TokenLogprob> for TokenLogprob {
+    fn from(logprob: request::TokenLogprob) -> Self {
+        let request::TokenLogprob { token, logprob, top } = logprob;
+        let top = top.into_iter().map(|(token, logprob)| Alternative { token, logprob }).collect();
+        Self { token, logprob, top }
+    }
 }
 
 /// A result, as jco writes one that is not thrown.
@@ -410,6 +469,10 @@ struct Stats {
     time_to_first_token: Option<f64>,
     prefill_time: f64,
     decode_time: f64,
+    #[serde(rename = "interTokenP50", skip_serializing_if = "Option::is_none")]
+    inter_token_p50: Option<f64>,
+    #[serde(rename = "interTokenP99", skip_serializing_if = "Option::is_none")]
+    inter_token_p99: Option<f64>,
     prefill_tokens: u32,
     cache_source: &'static str,
 }
@@ -432,6 +495,7 @@ pub(super) fn outcome(
         finish: match outcome.finish {
             Finish::Stop => "stop",
             Finish::Length => "length",
+            Finish::ToolCalls => "tool-calls",
             Finish::Cancelled => "cancelled",
         },
         usage: Usage {
@@ -466,6 +530,8 @@ fn stats(stats: request::Stats) -> Stats {
         time_to_first_token: stats.time_to_first_token.map(milliseconds),
         prefill_time: milliseconds(stats.prefill),
         decode_time: milliseconds(stats.decode),
+        inter_token_p50: stats.inter_token.map(|times| milliseconds(times.p50)),
+        inter_token_p99: stats.inter_token.map(|times| milliseconds(times.p99)),
         prefill_tokens: stats.prefill_tokens,
         cache_source: match stats.cache_source {
             CacheSource::None => "none",

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use engine_sys::{
-    Cancel, ChatMessage, ContextConfig, Engine, Error, Input, Listener, ModelConfig, Outcome, Role, Sampling,
+    Cancel, ChatMessage, ContextConfig, Delta, Engine, Error, Input, Listener, ModelConfig, Outcome, Role, Sampling,
     TextRequest, TokenBatch,
 };
 
@@ -98,7 +98,8 @@ fn check(batches: Vec<TokenBatch>, result: Result<Outcome, Error>) -> Answer {
     let mut sequence = 0;
     for (index, batch) in batches.iter().enumerate() {
         assert_eq!(batch.sequence, sequence, "batches follow each other: {batches:?}");
-        assert!(!batch.text.is_empty() || index + 1 == batches.len(), "only the last batch may be empty: {batches:?}");
+        let is_empty = batch.delta == Delta::Text(String::new());
+        assert!(!is_empty || index + 1 == batches.len(), "only the last batch may be empty: {batches:?}");
         sequence += batch.tokens;
     }
     if let Ok(outcome) = &result
@@ -106,7 +107,7 @@ fn check(batches: Vec<TokenBatch>, result: Result<Outcome, Error>) -> Answer {
     {
         assert_eq!(outcome.output_tokens, sequence, "every token is in a batch: {batches:?}");
     }
-    Answer { text: batches.iter().map(|batch| batch.text.as_str()).collect(), batches, result }
+    Answer { text: batches.iter().map(|batch| batch.delta.text()).collect(), batches, result }
 }
 
 /// Starts a generation.
@@ -135,7 +136,7 @@ pub fn refused(engine: &Engine, request: TextRequest) -> Error {
 }
 
 pub fn message(role: Role, content: &str) -> ChatMessage {
-    ChatMessage { role, content: content.to_owned() }
+    ChatMessage::text(role, content)
 }
 
 /// A greedy request.

@@ -166,9 +166,14 @@ async fn the_management_listener_says_how_it_is() {
     assert_eq!(program.metric(r#"sipp_gateway_responses_total{status_class="4xx"}"#).await, 1);
     assert_eq!(program.metric("sipp_gateway_active_requests").await, 0);
     assert_eq!(program.metric(r#"sipp_engine_requests_total{end="completed",target="demo"}"#).await, 1);
+    assert_eq!(program.metric(r#"sipp_engine_inter_token_seconds_count{target="demo"}"#).await, 1);
+    assert_eq!(program.metric(r#"sipp_engine_time_to_first_token_seconds_bucket{target="demo",le="+Inf"}"#).await, 1);
     let (_, text) = get("/metrics").await;
     for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let name = line.split(['{', ' ']).next().unwrap();
+        let series = line.split(['{', ' ']).next().unwrap();
+        // A histogram has three kinds of series.
+        let histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| series.strip_suffix(end));
+        let name = histogram.unwrap_or(series);
         assert!(text.contains(&format!("# HELP {name} ")) && text.contains(&format!("# TYPE {name} ")), "{line}");
     }
 }

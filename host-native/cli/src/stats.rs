@@ -70,6 +70,8 @@ mod tests {
             time_to_first_token: Some(21.0),
             prefill_time: 20.0,
             decode_time: 1000.0,
+            inter_token_p50: Some(9.0),
+            inter_token_p99: Some(21.0),
             prefill_tokens: 40,
             cache_source: CacheSource::None,
         }

@@ -107,7 +107,7 @@ fn suites_of_cargo(repository: &Repository) -> [(&'static str, Command); 3] {
     components.args(["test", "--release", "--workspace", "--lib", "--no-fail-fast"]);
     let mut workspace = repository.cargo(repository.root());
     workspace.args(["test", "--release", "--no-fail-fast"]).args(build::PACKAGES);
-    // The providers' official clients are Python's.
+    // The providers' official clients are Python's, and so is what writes an embedding model.
     workspace.envs(python::python(repository).map(|python| ("SIPP_PYTHON", python)));
     [("xtask", xtask), ("components", components), ("the workspace", workspace)]
 }

@@ -57,7 +57,7 @@ struct Collector {
 
 impl Listener for Collector {
     fn tokens(&mut self, batch: TokenBatch) -> ControlFlow<()> {
-        self.text.push_str(&batch.text);
+        self.text.push_str(batch.delta.text());
         ControlFlow::Continue(())
     }
 
@@ -113,7 +113,7 @@ fn engine_streamed(engine: &Engine) -> Result<f64> {
     engine.generate(engine_request(), Box::new(Streamer(sender)))?;
     loop {
         match pieces.recv()? {
-            Piece::Tokens(batch) => text.push_str(&batch.text),
+            Piece::Tokens(batch) => text.push_str(batch.delta.text()),
             Piece::Done(outcome) => break speed(begun, Some(outcome?.output_tokens)),
         }
     }

