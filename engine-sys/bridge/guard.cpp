@@ -77,6 +77,20 @@ sipp_status sipp_encode(llama_context * context, const llama_batch * batch, int3
     });
 }
 
+sipp_status sipp_probe(llama_context * context, const llama_batch * batch, bool has_memory, int32_t * code,
+                       sipp_error error) {
+    const int32_t threads = llama_n_threads(context);
+    const int32_t threads_batch = llama_n_threads_batch(context);
+    llama_set_n_threads(context, 1, 1);
+    const sipp_status status = guarded(error, SIPP_FAILED, [&] {
+        *code = has_memory ? llama_decode(context, *batch) : llama_encode(context, *batch);
+        llama_synchronize(context);
+        return SIPP_OK;
+    });
+    llama_set_n_threads(context, threads, threads_batch);
+    return status;
+}
+
 sipp_status sipp_schema_to_grammar(const char * schema, size_t size, char ** grammar, sipp_error error) {
     return guarded(error, SIPP_REFUSED, [&] {
         *grammar = sipp::copy_text(json_schema_to_grammar(common_json::parse(std::string(schema, size))));

@@ -45,6 +45,11 @@ enum sipp_status sipp_decode(struct llama_context * context, const struct llama_
 enum sipp_status sipp_encode(struct llama_context * context, const struct llama_batch * batch, int32_t * code,
                              struct sipp_error error);
 
+// The first computation of a context, on the calling thread alone, where a failed assertion can leave it: what a bad file
+// holds fails here, and not where it would end the process. After a failure the context can only be freed.
+enum sipp_status sipp_probe(struct llama_context * context, const struct llama_batch * batch, bool has_memory, int32_t * code,
+                            struct sipp_error error);
+
 // Turns a JSON schema into a GBNF grammar. `grammar` is freed with sipp_text_free.
 enum sipp_status sipp_schema_to_grammar(const char * schema, size_t size, char ** grammar, struct sipp_error error);
 void sipp_text_free(char * text);

@@ -191,6 +191,10 @@ bool sipp_template_renders_tools(const sipp_template * tmpl) {
     return tmpl->renders_tools;
 }
 
+bool sipp_template_renders_calls(const sipp_template * tmpl) {
+    return tmpl->parsed.original_caps().supports_tool_calls;
+}
+
 sipp_status sipp_template_render(const sipp_template * tmpl, const sipp_message * messages, size_t count,
                                  sipp_rendering ** out, sipp_error error) {
     return guarded(error, SIPP_REFUSED, [&] {

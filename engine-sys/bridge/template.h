@@ -30,8 +30,9 @@ struct sipp_part {
 enum sipp_status sipp_template_new(const struct llama_model * model, struct sipp_template ** out, struct sipp_error error);
 void sipp_template_free(struct sipp_template * tmpl);
 
-// Whether the template renders the results of tool calls.
+// Whether the template renders the results of tool calls, and the calls themselves.
 bool sipp_template_renders_tools(const struct sipp_template * tmpl);
+bool sipp_template_renders_calls(const struct sipp_template * tmpl);
 
 // Renders a conversation up to where the assistant speaks. SIPP_REFUSED: the template refused the messages.
 enum sipp_status sipp_template_render(const struct sipp_template * tmpl, const struct sipp_message * messages, size_t count,

@@ -60,9 +60,7 @@ impl Chat {
         })
         .map_err(|failure| match failure.status {
             sys::UNSUPPORTED => Error::Unsupported(failure.message),
-            _ => {
-                Error::InvalidRequest(format!("the model's chat template refuses the messages: {}", failure.message))
-            }
+            _ => Error::InvalidRequest(format!("the model's chat template refuses the messages: {}", failure.message)),
         })?;
         let raw = NonNull::new(raw).ok_or_else(|| Error::Internal("the chat template rendered nothing".to_owned()))?;
         // SAFETY: on success it is a text of the bridge, and ours.

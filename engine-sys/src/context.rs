@@ -77,6 +77,8 @@ pub(crate) struct Context {
     waiting: NonNull<Vec<Arc<AtomicBool>>>,
     batch_size: usize,
     has_memory: bool,
+    /// What came of the first computation.
+    proof: Option<Result<(), String>>,
     /// Freed after the context, and so is the model.
     #[cfg(target_os = "emscripten")]
     _pool: Option<crate::web::Pool>,
@@ -120,9 +122,10 @@ impl Context {
             waiting,
             batch_size,
             has_memory,
+            proof: None,
             #[cfg(target_os = "emscripten")]
             _pool,
-            model: model,
+            model,
         })
     }
 
@@ -153,13 +156,48 @@ impl Context {
         self.raw.as_ptr()
     }
 
+    /// Computes a first token, once, on this thread alone, where a failed assertion is an error. A context that fails
+    /// it is never computed in again.
+    pub(crate) fn prove(&mut self) -> Result<(), Failed> {
+        if let Some(proof) = &self.proof {
+            return proof.clone().map_err(Failed::Broken);
+        }
+        let mut batch = Batch::default();
+        batch.push(0, 0, 0, true);
+        let has_memory = self.has_memory;
+        // SAFETY: see `compute_with`.
+        let proof = self.compute_with(&mut batch, |raw, batch, code, error| unsafe {
+            sys::sipp_probe(raw, batch, has_memory, code, error)
+        });
+        self.proof = Some(match &proof {
+            Err(Failed::Broken(reason)) => Err(reason.clone()),
+            Ok(()) | Err(Failed::Cancelled) => {
+                self.clear();
+                Ok(())
+            }
+        });
+        proof
+    }
+
     /// Computes a batch. It ends early when every one of `waiting` is cancelled.
     pub(crate) fn compute(&mut self, batch: &mut Batch, waiting: Vec<Arc<AtomicBool>>) -> Result<(), Failed> {
         if batch.is_empty() || batch.len() > self.batch_size {
             return Err(Failed::Broken(format!("a batch of {} tokens was planned", batch.len())));
         }
+        self.prove()?;
         // SAFETY: no computation runs, so nobody reads `waiting` now.
         unsafe { *self.waiting.as_mut() = waiting };
+        let compute = if self.has_memory { sys::sipp_decode } else { sys::sipp_encode };
+        // SAFETY: see `compute_with`.
+        self.compute_with(batch, |raw, batch, code, error| unsafe { compute(raw, batch, code, error) })
+    }
+
+    /// Runs `compute` with a context and a batch that are valid during the call.
+    fn compute_with(
+        &mut self,
+        batch: &mut Batch,
+        compute: impl FnOnce(*mut sys::llama_context, *const sys::llama_batch, *mut i32, sys::ErrorBuffer) -> sys::Status,
+    ) -> Result<(), Failed> {
         let mut counts = vec![1i32; batch.len()];
         let mut sequences: Vec<*mut i32> = batch.sequences.iter_mut().map(std::ptr::from_mut).collect();
         let raw = sys::llama_batch {
@@ -171,14 +209,11 @@ impl Context {
             seq_id: sequences.as_mut_ptr(),
             logits: batch.outputs.as_mut_ptr(),
         };
-        let compute = if self.has_memory { sys::sipp_decode } else { sys::sipp_encode };
         let mut code = 0;
         log::clear();
-        sys::call(|error| {
-            // SAFETY: every array has `n_tokens` elements and lives during the call.
-            unsafe { compute(self.raw.as_ptr(), &raw, &mut code, error) }
-        })
-        .map_err(|failure| Failed::Broken(log::explain(&failure.message)))?;
+        // Every array has `n_tokens` elements and lives during the call.
+        sys::call(|error| compute(self.raw.as_ptr(), &raw, &mut code, error))
+            .map_err(|failure| Failed::Broken(log::explain(&failure.message)))?;
         match code {
             0 => Ok(()),
             2 => Err(Failed::Cancelled),

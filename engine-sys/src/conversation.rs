@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 use crate::request::{ChatMessage, Input, Part, ResponseFormat, Role, TextRequest, Tool, ToolChoice};
@@ -208,13 +208,14 @@ fn push_message(
             }
             Part::ToolResult(result) => {
                 has_results = true;
-                let mut entry = json!({
-                    "role": "tool", "tool_call_id": write(&result.id)?, "content": write(&result.content)?,
-                });
+                let mut entry = Map::new();
+                entry.insert("role".into(), "tool".into());
+                entry.insert("tool_call_id".into(), write(&result.id)?.into());
+                entry.insert("content".into(), write(&result.content)?.into());
                 if let Some(name) = called(all, &result.id) {
-                    entry["name"] = write(name)?.into();
+                    entry.insert("name".into(), write(name)?.into());
                 }
-                list.push(entry);
+                list.push(entry.into());
             }
             // Refused before.
             Part::Media => {}
@@ -223,14 +224,16 @@ fn push_message(
     if has_results {
         return Ok(());
     }
-    let mut entry = json!({ "role": role_name(message.role), "content": write(&text)? });
+    let mut entry = Map::new();
+    entry.insert("role".into(), role_name(message.role).into());
+    entry.insert("content".into(), write(&text)?.into());
     if !reasoning.is_empty() {
-        entry["reasoning_content"] = write(&reasoning)?.into();
+        entry.insert("reasoning_content".into(), write(&reasoning)?.into());
     }
     if !calls.is_empty() {
-        entry["tool_calls"] = calls.into();
+        entry.insert("tool_calls".into(), calls.into());
     }
-    list.push(entry);
+    list.push(entry.into());
     Ok(())
 }
 

@@ -155,9 +155,19 @@ impl Cancel {
 /// # Errors
 /// As [`Engine::load`].
 pub fn inspect(path: &Path) -> Result<ModelInfo, Error> {
-    let model = Model::read_metadata(path)?;
-    let plan = Plan::new(&ModelConfig::default(), &model)?;
-    Ok(ModelInfo::new(path, &model, &plan))
+    let read = || {
+        let model = Model::read_metadata(path)?;
+        let plan = Plan::new(&ModelConfig::default(), &model)?;
+        Ok(ModelInfo::new(path, &model, &plan))
+    };
+    // On a stack as large as an engine's, for the reason given there.
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("sipp-inspect".to_owned()).stack_size(STACK_BYTES);
+        let thread = thread
+            .spawn_scoped(scope, read)
+            .map_err(|e| Error::Internal(format!("the thread that inspects cannot be started: {e}")))?;
+        thread.join().unwrap_or_else(|_| Err(Error::Internal("the thread that inspects ended".to_owned())))
+    })
 }
 
 /// A request for text that was checked and counted, and what cancels it.

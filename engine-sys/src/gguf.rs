@@ -20,6 +20,32 @@ const MAX_TENSOR_NAME: u64 = 63;
 /// Longest key that llama.cpp's own readers take.
 const MAX_KEY: u64 = 65_535;
 const DEFAULT_ALIGNMENT: u64 = 32;
+/// Longest text in a list, such as a token: as long as that, it takes stack for every byte in some tokenisers.
+const MAX_ITEM: u64 = 1 << 16;
+/// Longest chat template. llama.cpp's Jinja takes stack for every byte of a template that nests, and a stack that is
+/// full ends the process; the engine's stack is enough for twice as much.
+const MAX_TEMPLATE: u64 = 1 << 16;
+/// Types that ggml has for other ends than weights: it computes with them all the same, and reads from a null pointer.
+const NO_WEIGHTS: [u32; 7] = [
+    sys::GGML_TYPE_Q8_1,
+    sys::GGML_TYPE_Q8_K,
+    sys::GGML_TYPE_I8,
+    sys::GGML_TYPE_I16,
+    sys::GGML_TYPE_I32,
+    sys::GGML_TYPE_I64,
+    sys::GGML_TYPE_F64,
+];
+/// Tables of tokens and experts, which are no weights.
+const TABLES: [&str; 2] = ["d2t", "ffn_gate_tid2eid"];
+/// Numbers that llama.cpp divides by, and an architecture that has none all the same.
+const DIVISORS: [(&str, &[&str]); 6] = [
+    (".attention.head_count", &["mamba", "rwkv"]),
+    (".ssm.group_count", &["plamo2"]),
+    (".ssm.time_step_rank", &[]),
+    (".experts_per_group", &[]),
+    (".interleave_moe_layer_step", &[]),
+    (".conv_group_size", &[]),
+];
 
 /// What the header says that the loader needs.
 #[derive(Debug, PartialEq, Eq)]
@@ -94,6 +120,7 @@ impl<R: Read> Reader<R> {
         let keys = self.count("keys")?;
         let mut architecture = None;
         let mut alignment = DEFAULT_ALIGNMENT;
+        let mut zeros = Vec::new();
         for _ in 0..keys {
             let key = self.text(MAX_KEY)?;
             if key.is_empty() {
@@ -102,8 +129,21 @@ impl<R: Read> Reader<R> {
             let kind = self.u32()?;
             let value = self.value(kind)?;
             match (key.as_slice(), value) {
+                // llama.cpp reads it up to there, and would see another one than the engine.
+                (b"general.architecture", Value::String(text)) if text.contains(&0) => {
+                    return Err(Fault::broken("general.architecture has a zero byte"));
+                }
                 (b"general.architecture", Value::String(text)) => {
                     architecture = Some(String::from_utf8_lossy(&text).into_owned());
+                }
+                // Without a tokeniser, llama.cpp makes as many tokens as it reads here.
+                (name, Value::U32(tokens)) if name.ends_with(b".vocab_size") && u64::from(tokens) > self.size => {
+                    return Err(Fault::broken(format!("{} is {tokens}", String::from_utf8_lossy(name))));
+                }
+                (name, Value::String(text))
+                    if name.starts_with(b"tokenizer.chat_template") && text.len() as u64 > MAX_TEMPLATE =>
+                {
+                    return Err(Fault::broken(format!("a chat template has more than {MAX_TEMPLATE} bytes")));
                 }
                 (b"general.alignment", Value::U32(bytes)) if bytes.is_power_of_two() => alignment = u64::from(bytes),
                 // The computation asserts it, where an assertion cannot be caught.
@@ -112,12 +152,21 @@ impl<R: Read> Reader<R> {
                 {
                     return Err(Fault::broken(format!("{} is {epsilon}", String::from_utf8_lossy(name))));
                 }
+                (name, Value::U32(0)) if DIVISORS.iter().any(|(divisor, _)| name.ends_with(divisor.as_bytes())) => {
+                    zeros.push(String::from_utf8_lossy(name).into_owned());
+                }
                 (b"general.alignment", _) => return Err(Fault::broken("general.alignment is not a power of two")),
                 _ => {}
             }
         }
         self.tensors(tensors, alignment)?;
         let architecture = architecture.ok_or_else(|| Fault::broken("general.architecture is missing"))?;
+        let allows = |zero: &&String, (divisor, without): &(&str, &[&str])| {
+            zero.ends_with(divisor) && without.iter().any(|word| architecture.contains(word))
+        };
+        if let Some(zero) = zeros.iter().find(|zero| !DIVISORS.iter().any(|divisor| allows(zero, divisor))) {
+            return Err(Fault::broken(format!("{zero} is 0")));
+        }
         Ok(Header { architecture })
     }
 
@@ -138,6 +187,14 @@ impl<R: Read> Reader<R> {
             let kind = self.u32()?;
             let offset = self.u64()?;
             let bytes = tensor_bytes(kind, shape).ok_or_else(|| broken("has a type or a size that is not possible"))?;
+            let is_table = TABLES.iter().any(|table| name.split('.').any(|word| word == *table));
+            if NO_WEIGHTS.contains(&kind) && !is_table {
+                return Err(broken("has a type that no weight has"));
+            }
+            let is_vector = dimensions <= 1 || name.contains("norm") || name.ends_with(".bias");
+            if is_vector && !is_table && kind != sys::GGML_TYPE_F32 {
+                return Err(broken("has a type that no vector has; it must be f32"));
+            }
             if offset % alignment != 0 {
                 return Err(broken("does not start at an aligned place"));
             }
@@ -178,6 +235,9 @@ impl<R: Read> Reader<R> {
         if kind == sys::GGUF_TYPE_STRING {
             for _ in 0..length {
                 let size = self.u64()?;
+                if size > MAX_ITEM {
+                    return Err(Fault::broken(format!("a token or another text of a list has {size} bytes")));
+                }
                 self.skip(size)?;
             }
             return Ok(());

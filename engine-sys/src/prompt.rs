@@ -42,7 +42,7 @@ pub(crate) fn prepare(
         Input::Chat(messages) => {
             let template = template.ok_or_else(no_template)?;
             check_length(vocab, conversation::size(messages), context)?;
-            template.check_results(messages.iter().map(|message| message.role))?;
+            template.check_takes(messages)?;
             match conversation::turns(messages) {
                 Some(turns) if request.tools.is_empty() && template.is_plain() => {
                     Prompt { tokens: tokenize_chat(vocab, template, &turns)?, chat: None }
@@ -93,7 +93,8 @@ fn fence(vocab: &Vocab, text: &str) -> Result<String, Error> {
         fences.push(found.start() + first);
     }
     let bytes = text.as_bytes();
-    let continues = |control: &Vec<u8>| (1..control.len()).any(|at| bytes.starts_with(control.get(at..).unwrap_or(b"")));
+    let continues =
+        |control: &Vec<u8>| (1..control.len()).any(|at| bytes.starts_with(control.get(at..).unwrap_or(b"")));
     let begins = |control: &Vec<u8>| (1..control.len()).any(|at| bytes.ends_with(control.get(..at).unwrap_or(b"")));
     if vocab.control_texts().iter().any(continues) {
         fences.push(0);

@@ -55,7 +55,8 @@ impl Reader {
 
     /// Gives the rest. `is_whole`: the model ended the answer by itself.
     pub(crate) fn finish(&mut self, is_whole: bool) -> Vec<Delta> {
-        if let Some(reading) = self.chat.read(&self.text, false).filter(|reading| is_whole && self.is_further(reading)) {
+        if let Some(reading) = self.chat.read(&self.text, false).filter(|reading| is_whole && self.is_further(reading))
+        {
             return self.advance(reading);
         }
         let partial = self.chat.read(&self.text, true).map(|mut reading| {

@@ -12,9 +12,7 @@ use crate::cutter::{Cut, Cutter};
 use crate::error::Error;
 use crate::reader::Reader;
 use crate::reply::TextReply;
-use crate::request::{
-    CacheSource, Delta, Finish, InterToken, Outcome, Stats, TextRequest, TokenBatch, TokenLogprob,
-};
+use crate::request::{CacheSource, Delta, Finish, InterToken, Outcome, Stats, TextRequest, TokenBatch, TokenLogprob};
 use crate::sampling::Resolved;
 use crate::vocab::Token;
 

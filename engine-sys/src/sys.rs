@@ -94,6 +94,13 @@ unsafe extern "C" {
         code: *mut i32,
         error: ErrorBuffer,
     ) -> Status;
+    pub(crate) fn sipp_probe(
+        context: *mut llama_context,
+        batch: *const llama_batch,
+        has_memory: bool,
+        code: *mut i32,
+        error: ErrorBuffer,
+    ) -> Status;
     pub(crate) fn sipp_schema_to_grammar(
         schema: *const c_char,
         size: usize,
@@ -130,6 +137,7 @@ unsafe extern "C" {
     pub(crate) fn sipp_template_new(model: *const llama_model, out: *mut *mut Template, error: ErrorBuffer) -> Status;
     pub(crate) fn sipp_template_free(template: *mut Template);
     pub(crate) fn sipp_template_renders_tools(template: *const Template) -> bool;
+    pub(crate) fn sipp_template_renders_calls(template: *const Template) -> bool;
     pub(crate) fn sipp_template_render(
         template: *const Template,
         messages: *const Message,

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use crate::conversation::{Turn, role_name};
 use crate::error::Error;
 use crate::model::Model;
-use crate::request::Role;
+use crate::request::{ChatMessage, Part as MessagePart, Role};
 use crate::sys;
 
 /// A consecutive part of a rendered conversation.
@@ -44,16 +44,28 @@ impl Template {
         unsafe { sys::sipp_template_is_plain(self.raw.as_ptr()) }
     }
 
-    /// Refuses the results of tool calls where the template would drop them.
-    pub(crate) fn check_results(&self, mut roles: impl Iterator<Item = Role>) -> Result<(), Error> {
+    /// Refuses tool calls and their results where the template would drop them.
+    pub(crate) fn check_takes(&self, messages: &[ChatMessage]) -> Result<(), Error> {
         // SAFETY: the template is valid for as long as `self`.
-        let renders_tools = unsafe { sys::sipp_template_renders_tools(self.raw.as_ptr()) };
-        if renders_tools || !roles.any(|role| role == Role::Tool) {
-            return Ok(());
+        let (results, calls) = unsafe {
+            (sys::sipp_template_renders_tools(self.raw.as_ptr()), sys::sipp_template_renders_calls(self.raw.as_ptr()))
+        };
+        let is_result = |message: &ChatMessage| {
+            message.role == Role::Tool || message.content.iter().any(|part| matches!(part, MessagePart::ToolResult(_)))
+        };
+        let is_call =
+            |message: &ChatMessage| message.content.iter().any(|part| matches!(part, MessagePart::ToolCall(_)));
+        if !results && messages.iter().any(is_result) {
+            return Err(Error::Unsupported(
+                "this model's chat template has no place for tool results; put them into a user message".to_owned(),
+            ));
         }
-        Err(Error::Unsupported(
-            "this model's chat template has no place for tool results; put them into a user message".to_owned(),
-        ))
+        if !calls && messages.iter().any(is_call) {
+            return Err(Error::Unsupported(
+                "this model's chat template has no place for tool calls; leave them out".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     /// Renders a conversation, up to where the assistant speaks.

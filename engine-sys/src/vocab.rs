@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::ptr::NonNull;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use crate::error::Error;
 use crate::sys;
@@ -41,7 +41,10 @@ impl Vocab {
         }
         vocab.check_added_tokens()?;
         vocab.control_texts = vocab.find_control_texts();
-        vocab.control = AhoCorasick::new(&vocab.control_texts).map_err(|e| e.to_string())?;
+        // Of its automatons, the one that is built in linear time: a bad file has control tokens of any length.
+        let automaton = Some(AhoCorasickKind::ContiguousNFA);
+        vocab.control =
+            AhoCorasick::builder().kind(automaton).build(&vocab.control_texts).map_err(|e| e.to_string())?;
         // Other kinds of tokenisers drop white space or have one token for any unknown word.
         if matches!(kind, sys::LLAMA_VOCAB_TYPE_BPE | sys::LLAMA_VOCAB_TYPE_SPM) {
             vocab.longest_piece = vocab.tokens().map(|token| vocab.piece(token, false).len()).max();

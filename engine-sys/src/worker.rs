@@ -1,13 +1,14 @@
 //! What the engine's thread does: it loads a model and works off requests.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
 use crate::backend::Llama;
 use crate::config::ModelConfig;
-use crate::context::{Batch, Context, Failed};
+use crate::context::{Context, Failed};
 use crate::counters::Tally;
 use crate::embed::{EmbedJob, Embedder};
 use crate::error::{Error, ModelFault};
@@ -49,16 +50,19 @@ impl Worker {
         let sampling = ModelSampling::new(config.sampling.clone(), info.vocabulary)?;
         let worker = match plan.purpose {
             Purpose::Text => {
-                let context = context(Rc::clone(&model), &plan)?;
+                let context = context(&config.path, Rc::clone(&model), &plan)?;
                 if plan.shift.is_some() && !context.can_shift() {
                     return Err(Error::configuration("this model cannot shift its context; leave context_shift out"));
                 }
                 let backend = Llama::new(model, context, &plan);
                 Self::Text(Box::new(Scheduler::new(backend, Rules::new(&plan), tally)))
             }
-            Purpose::Vectors(_) => {
-                Self::Vectors(Box::new(Embedder::new(Rc::clone(&model), context(model, &plan)?, &plan, tally)))
-            }
+            Purpose::Vectors(_) => Self::Vectors(Box::new(Embedder::new(
+                Rc::clone(&model),
+                context(&config.path, model, &plan)?,
+                &plan,
+                tally,
+            ))),
             Purpose::Nothing => Self::Nobody,
         };
         Ok((worker, info, sampling))
@@ -94,15 +98,13 @@ impl Worker {
 
 /// Makes the context and, unless configured otherwise, computes one token in it, so that the first request finds
 /// weights and buffers in place.
-fn context(model: Rc<Model>, plan: &Plan) -> Result<Context, Error> {
+fn context(path: &Path, model: Rc<Model>, plan: &Plan) -> Result<Context, Error> {
     let mut context = Context::new(model, plan)?;
-    if plan.warmup {
-        let mut batch = Batch::default();
-        batch.push(0, 0, 0, true);
-        if let Err(Failed::Broken(reason)) = context.compute(&mut batch, Vec::new()) {
-            return Err(Error::model(ModelFault::Corrupt, format!("the model does not compute: {reason}")));
-        }
-        context.clear();
+    if plan.warmup
+        && let Err(Failed::Broken(reason)) = context.prove()
+    {
+        let message = format!("{} does not compute: {reason}", path.display());
+        return Err(Error::model(ModelFault::Corrupt, message));
     }
     Ok(context)
 }

@@ -21,7 +21,6 @@ use support::{Answer, ask, demo, demo_path, generate, greedy, load, message, pro
 /// Describes tools and writes calls as many models do.
 const TOOLS: &str = include_str!("../../tests/cases/tools.jinja");
 
-
 /// Lets the assistant think before it answers.
 const THINKS: &str = r"{%- for message in messages %}{{ '<|' + message.role + '|>\n' }}
 {%- if message.role == 'assistant' and message.reasoning_content %}{{ '<think>\n' + message.reasoning_content + '\n</think>\n\n' }}{% endif %}
@@ -107,7 +106,8 @@ fn with_the_choice_of_a_tool_a_model_may_answer() {
 #[test]
 fn the_result_of_a_call_is_read() {
     let engine = with_template("results", TOOLS);
-    let call = ToolCall { id: "a1b2c3d4e".to_owned(), name: "weather".to_owned(), arguments: r#"{"city":"Oslo"}"#.to_owned() };
+    let call =
+        ToolCall { id: "a1b2c3d4e".to_owned(), name: "weather".to_owned(), arguments: r#"{"city":"Oslo"}"#.to_owned() };
     let conversation = |result: &str| {
         let result = ToolResult { id: call.id.clone(), content: result.to_owned() };
         let messages = vec![

@@ -95,7 +95,12 @@ impl Metrics {
 /// What the engines counted themselves: requests, however they ended, and tokens, also those of callers who went away.
 fn of_engines(engines: &[EngineEntry]) -> Vec<MetricFamily> {
     let each = |name: &str, help: &str, kind, value: fn(&Counters) -> f64| {
-        family(name, help, kind, engines.iter().map(|engine| one(&[("target", &engine.id)], kind, value(&engine.counters))))
+        family(
+            name,
+            help,
+            kind,
+            engines.iter().map(|engine| one(&[("target", &engine.id)], kind, value(&engine.counters))),
+        )
     };
     let by = |name: &str, help: &str, kind, label: &'static str, values: fn(&Counters) -> Vec<(&'static str, u64)>| {
         let series = engines.iter().flat_map(|EngineEntry { id, counters, .. }| {
@@ -135,7 +140,9 @@ fn of_engines(engines: &[EngineEntry]) -> Vec<MetricFamily> {
         each("sipp_engine_slots", "Requests that an engine can run at the same time, by target.", gauge, |c| {
             number(c.slots)
         }),
-        each("sipp_engine_batches_total", "Batches that an engine computed, by target.", counter, |c| number(c.batches)),
+        each("sipp_engine_batches_total", "Batches that an engine computed, by target.", counter, |c| {
+            number(c.batches)
+        }),
         each(
             "sipp_engine_batch_slots_total",
             "Requests that had a part in an engine's batches, by target.",

@@ -23,6 +23,7 @@ class Page {
   readonly #settings = new Settings();
   readonly #models = new Models({
     client: this.#client,
+    current: () => this.#open?.choice,
     choose: (choice) => this.#use(choice),
     fail: (error) => this.#trouble(error),
     say: (text) => this.#say(text),

@@ -10,6 +10,8 @@ import { size, trouble } from "./wording.ts";
 /** What the dialog works with. */
 export interface Surroundings {
   readonly client: SippClient;
+  /** What answers now. */
+  readonly current: () => Choice | undefined;
   /** Called with what was chosen. */
   readonly choose: (choice: Choice) => void;
   /** Called with what cannot be done. */
@@ -83,7 +85,7 @@ export class Models {
 
   /** Looks at what is stored again. */
   async refresh(): Promise<void> {
-    const { client, say } = this.#around;
+    const { client, current, say } = this.#around;
     const list = part("stored", HTMLElement);
     try {
       this.#stored = (await client.listLocal()).toSorted((one, other) => one.name.localeCompare(other.name));
@@ -114,7 +116,9 @@ export class Models {
         const gone = button("Delete", "quiet", () => void remove(model));
         load.setAttribute("aria-label", `Load ${model.name}`);
         gone.setAttribute("aria-label", `Delete ${model.name}`);
-        return row(model.name, size(model.bytes), load, gone);
+        const used = current();
+        const isUsed = used?.here === true && used.name === model.name;
+        return isUsed ? row(model.name, `${size(model.bytes)}, answers now`, gone) : row(model.name, size(model.bytes), load, gone);
       }),
     );
     part("stored-part", HTMLElement).hidden = this.#stored.length === 0;

@@ -220,6 +220,7 @@ describe("the chat page", { timeout: 10 * PATIENCE }, () => {
     assert.deepEqual(requests.filter((request) => request.includes(".gguf")), []);
 
     await page.getByRole("button", { name: "Model: " }).click();
+    await stored.filter({ hasText: "demo.gguf" }).filter({ hasText: "answers now" }).waitFor();
     await page.getByRole("button", { name: "Delete endless.gguf" }).click();
     await stored.filter({ hasText: "endless.gguf" }).waitFor({ state: "detached" });
     assert.equal(await page.getByRole("status").first().innerText(), "endless.gguf is deleted");

@@ -366,6 +366,9 @@ function described(error: SippError): Json {
 }
 
 function hide(value: Json, names: readonly string[]): Json {
+  if (Array.isArray(value)) {
+    return value.map((item) => hide(item as Json, names));
+  }
   if (!isFields(value)) {
     return value;
   }

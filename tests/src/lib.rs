@@ -12,6 +12,7 @@ pub mod machine;
 pub mod memory;
 pub mod models;
 mod read;
+pub mod soak;
 pub mod stage;
 pub mod stand_in;
 pub mod steps;

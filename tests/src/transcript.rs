@@ -176,14 +176,15 @@ fn upstream(payload: &UpstreamPayload) -> Value {
 }
 
 /// Takes fields out, at any depth.
-pub(crate) fn hide(mut value: Value, names: &[String]) -> Value {
-    if let Value::Object(fields) = &mut value {
-        fields.retain(|name, _| !names.contains(name));
-        for field in fields.values_mut() {
-            *field = hide(field.take(), names);
+pub(crate) fn hide(value: Value, names: &[String]) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let left = fields.into_iter().filter(|(name, _)| !names.contains(name));
+            left.map(|(name, field)| (name, hide(field, names))).collect()
         }
+        Value::Array(items) => items.into_iter().map(|item| hide(item, names)).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
     }
-    value
 }
 
 fn tokens(usage: &Usage, kind: Kind) -> Value {

@@ -8,8 +8,8 @@ use anyhow::{Result, bail, ensure};
 use futures_util::StreamExt as _;
 use sipp::engine::Counters;
 use sipp::{
-    CacheOptions, CancelReason, ChatRequest, Context, ContextOptions, Delta, Error, FinishReason, LocalDescriptor, LocalOptions,
-    Message, QueryRequest, Sampling, SippClient, TextOptions, TextResponse,
+    CacheOptions, CancelReason, ChatRequest, Context, ContextOptions, Delta, Error, FinishReason, LocalDescriptor,
+    LocalOptions, Message, QueryRequest, Sampling, SippClient, TextOptions, TextResponse,
 };
 use sipp_tests::tree;
 

@@ -4,32 +4,31 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 
 use engine_sys::{
-    CacheConfig, CacheType, ContextConfig, EmbedRequest, Engine, Error, FlashAttention, ModelConfig, ModelFault,
-    Placement, TextRequest, inspect,
+    CacheType, ContextConfig, EmbedRequest, Engine, Error, FlashAttention, ModelConfig, ModelFault, Placement,
+    TextRequest, inspect,
 };
 
 use super::random::Random;
 use super::support::{self, ask, prompt};
 
 /// Inspects, loads and, if that succeeds, uses a file. Says in a line what came out; what begins with `defect` is one.
-pub(crate) fn attempt(path: &Path, random: &mut Random) -> String {
+pub(crate) fn attempt(path: &Path, config: ModelConfig) -> String {
     let inspected = inspect(path);
-    let config = config(path, random);
     let loaded = support::load(config);
-    match (inspected, loaded) {
-        (_, Ok(engine)) => compute(&engine),
-        (_, Err(Error::Model { fault, message })) => {
-            if !message.contains(&path.display().to_string()) && matches!(fault, ModelFault::Corrupt) {
-                return format!("corrupt without its name: {message}").replace('\n', " ");
-            }
-            format!("{fault:?}: {message}").replace('\n', " ")
+    let said = match (inspected, loaded) {
+        (Err(Error::Model { .. }) | Ok(_), Ok(engine)) => compute(&engine),
+        (Err(Error::Model { .. }) | Ok(_), Err(Error::Model { fault, message })) => {
+            let names_it = message.contains(&path.display().to_string()) || fault != ModelFault::Corrupt;
+            if names_it { format!("{fault:?}: {message}") } else { format!("defect: names no file: {message}") }
         }
-        (_, Err(error)) => format!("defect: {error:?}").replace('\n', " "),
-    }
+        // Everything else is the fault of the engine.
+        (Err(error), Ok(_)) | (_, Err(error)) => format!("defect: {error:?}"),
+    };
+    said.replace('\n', " ")
 }
 
 /// Settings that change what llama.cpp does with the file.
-fn config(path: &Path, random: &mut Random) -> ModelConfig {
+pub(crate) fn any_config(path: &Path, random: &mut Random) -> ModelConfig {
     let some = |one_in: usize, random: &mut Random| random.one_in(one_in);
     ModelConfig {
         path: path.to_owned(),
@@ -47,7 +46,6 @@ fn config(path: &Path, random: &mut Random) -> ModelConfig {
             n_threads: Some(if some(16, random) { 2 } else { 1 }),
             ..ContextConfig::default()
         },
-        cache: CacheConfig::default(),
         ..ModelConfig::default()
     }
 }
@@ -75,7 +73,7 @@ fn compute(engine: &Engine) -> String {
     }
     match failed {
         None => "loaded".to_owned(),
-        Some(Error::Internal(reason)) => format!("loaded, and a request failed: {reason}").replace('\n', " "),
-        Some(error) => format!("loaded, and a request was refused: {error}").replace('\n', " "),
+        Some(Error::Internal(reason)) => format!("loaded, and a request failed: {reason}"),
+        Some(error) => format!("loaded, and a request was refused: {error}"),
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Lengths {
 }
 
 const SMALL: Lengths =
-    Lengths { embedding: 64, heads: 4, heads_kv: 2, feed_forward: 64, layers: 1, context: 64, experts: 0, kind: 1 };
+    Lengths { embedding: 64, heads: 2, heads_kv: 1, feed_forward: 64, layers: 1, context: 64, experts: 0, kind: 1 };
 /// Rows of whole blocks of every quantised type.
 const WIDE: Lengths = Lengths { embedding: 256, feed_forward: 256, kind: 8, ..SMALL };
 const TEMPLATE: &str =
@@ -67,9 +67,17 @@ pub(crate) fn odd_decoder(bases: &[Base], random: &mut Random) -> (String, File)
         experts: *random.pick(&[0, 0, 0, 1, 2, 5]),
         kind: *random.pick(&[0, 1, 2, 8, 26, 30]),
     };
-    let (_, source) = ("demo", bases.last().unwrap());
     let architecture = random.pick(&["llama", "qwen2", "mistral3", "granite", "minicpm", "arcee", "deci", "internlm2"]);
-    (format!("{architecture} of {lengths:?}"), decoder(architecture, lengths, byte_pairs(&source.file)))
+    (format!("{architecture} of {lengths:?}"), decoder(architecture, lengths, demo_byte_pairs(bases)))
+}
+
+/// A decoder whose heads have an odd length, and so no pairs of numbers to rotate.
+pub(crate) fn odd_lengths(bases: &[Base]) -> File {
+    decoder("llama", Lengths { heads: 3, heads_kv: 1, kind: 0, ..SMALL }, demo_byte_pairs(bases))
+}
+
+fn demo_byte_pairs(bases: &[Base]) -> Keys {
+    byte_pairs(&bases.last().expect("the demo is the last of them").file)
 }
 
 type Keys = Vec<(&'static str, Value)>;
@@ -123,10 +131,10 @@ fn sentence_pieces(model: &str) -> Keys {
     ]
 }
 
-/// The same tokens for T5's tokeniser, with a map of characters: a trie of one word, and what it would be replaced by.
+/// The same tokens for T5's tokeniser, with a map of characters: a trie of 256 nodes without words, and a replacement.
 fn unigrams() -> Keys {
     let mut keys = sentence_pieces("t5");
-    let map = 8u32.to_le_bytes().into_iter().chain([0; 8]).chain(*b"x\0y\0");
+    let map = 1024u32.to_le_bytes().into_iter().chain([0; 1024]).chain(*b"x\0y\0");
     keys.push(("tokenizer.ggml.precompiled_charsmap", list(0, map.map(|byte| Value::Number(0, byte.into())))));
     keys.push(("tokenizer.ggml.remove_extra_whitespaces", Value::Number(BOOL, 1)));
     keys
@@ -170,7 +178,7 @@ fn vocabulary_size(keys: &Keys) -> u64 {
         .find_map(|(name, value)| match value {
             Value::List(_, items) if *name == "tokenizer.ggml.tokens" => Some(items.len() as u64),
             Value::Number(_, size) if name.ends_with("vocab_size") => Some(*size),
-            _ => None,
+            Value::Number(..) | Value::Text(_) | Value::List(..) => None,
         })
         .unwrap()
 }
@@ -316,7 +324,7 @@ fn encoder() -> File {
         ("embedding_length", embedding),
         ("block_count", 1),
         ("feed_forward_length", feed_forward),
-        ("attention.head_count", 2),
+        ("attention.head_count", 1),
         ("pooling_type", 1),
     ];
     let mut file = begin("bert", &numbers, vocabulary);

@@ -2,7 +2,8 @@
 
 use super::bases::{Base, bases, odd_decoder};
 use super::changes::{NUMBERS_TO_TRY, corrupt, is_number, write_field};
-use super::file::{Part, Written};
+use super::file::{File, Part, Written};
+use super::known::known;
 use super::random::Random;
 
 /// Bases whose every number is tried with every value; with the others, chance decides.
@@ -12,6 +13,7 @@ pub(crate) struct Cases {
     seed: u64,
     bases: Vec<Base>,
     written: Vec<Written>,
+    known: Vec<(String, File)>,
     /// Base, and where it is cut.
     cuts: Vec<(usize, usize)>,
     /// Base, field, and the number that is written there.
@@ -31,17 +33,27 @@ impl Cases {
                 numbers.extend(fields.flat_map(|field| NUMBERS_TO_TRY.map(|number| (index, field, number))));
             }
         }
-        Self { seed, bases, written, cuts, numbers }
+        let known = known(&bases);
+        Self { seed, bases, written, known, cuts, numbers }
     }
 
     /// Cases that are the same under every seed; every number from here on is a case made by chance.
     pub(crate) fn fixed(&self) -> u64 {
-        (self.cuts.len() + self.numbers.len()) as u64
+        (self.known.len() + self.cuts.len() + self.numbers.len()) as u64
+    }
+
+    /// Whether the case is a whole file.
+    pub(crate) fn is_whole(&self, case: u64) -> bool {
+        case < self.bases.len() as u64
     }
 
     /// What is done to which file, and the bytes that come out.
     pub(crate) fn make(&self, case: u64) -> (String, Vec<u8>) {
         let index = case as usize;
+        if let Some((said, file)) = self.known.get(index) {
+            return (said.clone(), file.write().bytes);
+        }
+        let index = index - self.known.len();
         if let Some((base, border)) = self.cuts.get(index) {
             let bytes = self.written[*base].bytes[..*border].to_vec();
             return (format!("{}: cut at {border}", self.bases[*base].name), bytes);

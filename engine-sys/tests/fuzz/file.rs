@@ -151,6 +151,16 @@ impl File {
         }
     }
 
+    /// Gives the file and its keys another architecture.
+    pub(crate) fn rename(&mut self, old: &str, new: &str) {
+        for (name, _) in &mut self.keys {
+            if let Some(rest) = name.strip_prefix(format!("{old}.").as_bytes()) {
+                *name = [new.as_bytes(), b".", rest].concat();
+            }
+        }
+        self.set("general.architecture", text(new));
+    }
+
     /// Reads a file that is whole.
     pub(crate) fn read(bytes: &[u8]) -> Self {
         let mut reader = Reader { bytes, at: 8 };

@@ -178,6 +178,7 @@ function joined(events: readonly EngineEvent[]): EngineEvent[] {
     if (last?.batch.delta.tag === "text" && event.batch.delta.tag === "text") {
       last.batch.delta.val += event.batch.delta.val;
       last.batch.tokens += event.batch.tokens;
+      last.batch.logprobs.push(...event.batch.logprobs);
     } else {
       open.set(event.call, event);
       result.push(event);

@@ -7,6 +7,8 @@ use std::path::Path;
 use serde::Serialize;
 use sipp_tests::machine::{Machine, median};
 
+use crate::rounds::POLICIES;
+
 /// One round: of each measurement, the number of each way.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Compared(BTreeMap<String, BTreeMap<String, f64>>);
@@ -84,6 +86,12 @@ impl fmt::Display for Figures {
                 mib(ours),
                 mib(peer)
             )?;
+        }
+        for (policy, _) in POLICIES {
+            let median = |what| self.median(|round| round.get(what, policy));
+            if let (Some(gap), Some(first)) = (median("policy-gap"), median("policy-first")) {
+                writeln!(f, "{policy:<30} {gap:>9.1} ms p99 gap, {first:.1} ms to the long prompt's first token")?;
+            }
         }
         writeln!(f)
     }

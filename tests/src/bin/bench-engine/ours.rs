@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use engine_sys::{
-    ContextConfig, Engine, Error, Input, Listener, ModelConfig, Outcome, Sampling, TextRequest, TokenBatch,
+    ContextConfig, Engine, Error, Input, Listener, ModelConfig, Outcome, Policy, Sampling, SchedulerConfig,
+    TextRequest, TokenBatch,
 };
 use sipp_tests::memory::anonymous;
 
@@ -20,7 +21,7 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    pub(crate) fn load(model: &Path, threads: u32, slots: u32) -> Result<Self> {
+    pub(crate) fn load(model: &Path, threads: u32, slots: u32, policy: Policy) -> Result<Self> {
         let before = anonymous("self");
         let context = ContextConfig {
             n_ctx: Some(CONTEXT),
@@ -28,7 +29,8 @@ impl Ours {
             n_threads: Some(threads),
             ..ContextConfig::default()
         };
-        let config = ModelConfig { path: model.to_owned(), context, ..ModelConfig::default() };
+        let scheduler = SchedulerConfig { policy: Some(policy), ..SchedulerConfig::default() };
+        let config = ModelConfig { path: model.to_owned(), context, scheduler, ..ModelConfig::default() };
         Ok(Self { engine: Engine::load(config, |_| ControlFlow::Continue(()))?, before })
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use engine_sys::Policy;
 use sipp_tests::machine::{Machine, rank};
 
 use crate::Arguments;
@@ -26,6 +27,13 @@ const REST: usize = 24;
 /// Callers with the shared beginning.
 const CALLERS: usize = 16;
 
+/// The scheduler's policies.
+pub(crate) const POLICIES: [(&str, Policy); 3] = [
+    ("latency_first", Policy::LatencyFirst),
+    ("balanced", Policy::Balanced),
+    ("throughput_first", Policy::ThroughputFirst),
+];
+
 /// Words that no two calls have alike.
 struct Words(fastrand::Rng);
 
@@ -46,11 +54,11 @@ impl Words {
 
 pub(crate) fn measure(model: &Path, arguments: &Arguments) -> Result<Figures> {
     let machine = Machine::this();
-    let ours = Ours::load(model, arguments.threads, SLOTS)?;
+    let ours = Ours::load(model, arguments.threads, SLOTS, Policy::Balanced)?;
     let peer =
         arguments.xllamacpp.as_deref().map(|python| Peer::start(python, model, arguments.threads)).transpose()?;
     // A context of several slots costs llama.cpp itself some speed, and the loop has one.
-    let alone = Ours::load(model, arguments.threads, 1)?;
+    let alone = Ours::load(model, arguments.threads, 1, Policy::Balanced)?;
     let bare = Bare::load(model, arguments.threads)?;
     let mut figures = Figures::new(machine, model, arguments.threads, arguments.rounds);
     let mut words = Words(fastrand::Rng::with_seed(1));
@@ -71,7 +79,7 @@ pub(crate) fn measure(model: &Path, arguments: &Arguments) -> Result<Figures> {
                 continue;
             }
             measured.note("eight", name, eight(way, &mut words)?);
-            measured.note("late", name, late(way, &mut words)?);
+            measured.note("late", name, late(way, &mut words)?.gap);
             measured.note("shared", name, shared(way, &mut words)?);
         }
         // The first round finds caches and clocks cold, and does not count.
@@ -80,7 +88,26 @@ pub(crate) fn measure(model: &Path, arguments: &Arguments) -> Result<Figures> {
         }
     }
     figures.memory = [ours.memory(), peer.as_ref().and_then(Way::memory)];
+    drop((ours, alone, bare, peer));
+    policies(model, arguments, &mut figures)?;
     Ok(figures)
+}
+
+/// What the scheduler's policies do when a long prompt arrives beside running streams.
+fn policies(model: &Path, arguments: &Arguments, figures: &mut Figures) -> Result<()> {
+    let mut ways = Vec::new();
+    for (name, policy) in POLICIES {
+        ways.push((name, Ours::load(model, arguments.threads, SLOTS, policy)?));
+    }
+    for (round, measured) in (1..).zip(&mut figures.rounds) {
+        ways.rotate_left(1);
+        for (name, way) in &ways {
+            let Late { gap, first } = late(way, &mut Words(fastrand::Rng::with_seed(round)))?;
+            measured.note("policy-gap", name, gap);
+            measured.note("policy-first", name, first);
+        }
+    }
+    Ok(())
 }
 
 /// Tokens per second of as many streams as there are slots.
@@ -92,8 +119,15 @@ fn eight(way: &dyn Way, words: &mut Words) -> Result<f64> {
     Ok(f64::from(SLOTS * WRITTEN) / (*ended - begun).as_secs_f64())
 }
 
-/// The time between tokens of running streams that 99 % do not exceed while a long prompt is read, in milliseconds.
-fn late(way: &dyn Way, words: &mut Words) -> Result<f64> {
+/// What happens when a long prompt arrives beside running streams, in milliseconds.
+struct Late {
+    /// The time between tokens of the running streams that 99 % do not exceed while it is read.
+    gap: f64,
+    /// From its arrival to its first token.
+    first: f64,
+}
+
+fn late(way: &dyn Way, words: &mut Words) -> Result<Late> {
     let mut asked: Vec<_> = (1..SLOTS).map(|_| words.ask(SHORT, 4 * WRITTEN)).collect();
     asked.push(Asked { after: Duration::from_millis(300), ..words.ask(LONG, 1) });
     let mut seen = together(way, &asked)?;
@@ -101,7 +135,7 @@ fn late(way: &dyn Way, words: &mut Words) -> Result<f64> {
     let until = *long.tokens.first().context("it has a token")?;
     let mut gaps: Vec<f64> = seen.iter().flat_map(|seen| gaps(seen, &long, until)).collect();
     gaps.sort_by(f64::total_cmp);
-    Ok(rank(&gaps, 0.99).copied().unwrap_or(f64::NAN) * 1e3)
+    Ok(Late { gap: rank(&gaps, 0.99).copied().unwrap_or(f64::NAN) * 1e3, first: long.first() * 1e3 })
 }
 
 fn gaps(seen: &Seen, long: &Seen, until: std::time::Instant) -> Vec<f64> {
