@@ -110,19 +110,19 @@ export class SippClient {
 
   /** Continues a raw prompt. */
   query(prompt: string, options: TextCallOptions = {}): TextRun {
-    return this.#text("query", options, (component, call) => component.query(toQuery(prompt, options, call)));
+    return this.#text("query", options, (component, call) => component.query([toQuery(prompt, options, call)]));
   }
 
   /** Answers a conversation. */
   chat(messages: readonly Message[], options: TextCallOptions = {}): TextRun {
-    return this.#text("chat", options, (component, call) => component.chat(toChat(messages, options, call)));
+    return this.#text("chat", options, (component, call) => component.chat([toChat(messages, options, call)]));
   }
 
   /** Turns texts into vectors. */
   embed(input: string | readonly string[], options: EmbedCallOptions = {}): EmbedRun {
     const inputs = typeof input === "string" ? [input] : input;
     const { controller, call } = this.#begin();
-    const asked = this.#ask(call, (component) => component.embed(toEmbed(inputs, options, call)));
+    const asked = this.#ask(call, (component) => component.embed([toEmbed(inputs, options, call)]));
     const answer = asked.then(({ answered }) => answered);
     return this.#watched("embed", call, new EmbedRun(answer, (reason) => controller.abort(reason), options));
   }

@@ -167,17 +167,17 @@ impl Call {
             }
             Command::Query { mut request, asked, reply } => {
                 let asking = Asking::new(accessor, &mut request.context, &asked);
-                let call = guest.call_query(accessor, client, request);
+                let call = guest.call_query(accessor, client, vec![request]);
                 begin(accessor, call, asking, reply).await?;
             }
             Command::Chat { mut request, asked, reply } => {
                 let asking = Asking::new(accessor, &mut request.context, &asked);
-                let call = guest.call_chat(accessor, client, request);
+                let call = guest.call_chat(accessor, client, vec![request]);
                 begin(accessor, call, asking, reply).await?;
             }
             Command::Embed { mut request, asked, reply } => {
                 let asking = Asking::new(accessor, &mut request.context, &asked);
-                let call = guest.call_embed(accessor, client, request);
+                let call = guest.call_embed(accessor, client, vec![request]);
                 if let (answer, Some(reply)) = asking.answer(call, reply).await? {
                     let _ = reply.send(answer.map_err(Error::from));
                 }

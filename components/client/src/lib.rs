@@ -85,19 +85,22 @@ impl GuestClient for Client {
         self.registry.borrow().list()
     }
 
-    async fn query(&self, request: QueryRequest) -> Result<TextAnswer, Error> {
+    async fn query(&self, request: Vec<QueryRequest>) -> Result<TextAnswer, Error> {
+        let request = only(request)?;
         let (name, endpoint) = self.resolve(request.endpoint.as_ref(), Operation::Query)?;
         let generation = endpoint.generate(request::query(name.kind, request)?).await?;
         Ok(TextAnswer { endpoint: name, generation })
     }
 
-    async fn chat(&self, request: ChatRequest) -> Result<TextAnswer, Error> {
+    async fn chat(&self, request: Vec<ChatRequest>) -> Result<TextAnswer, Error> {
+        let request = only(request)?;
         let (name, endpoint) = self.resolve(request.endpoint.as_ref(), Operation::Chat)?;
         let generation = endpoint.generate(request::chat(name.kind, request)?).await?;
         Ok(TextAnswer { endpoint: name, generation })
     }
 
-    async fn embed(&self, request: EmbedRequest) -> Result<EmbedAnswer, Error> {
+    async fn embed(&self, request: Vec<EmbedRequest>) -> Result<EmbedAnswer, Error> {
+        let request = only(request)?;
         let (name, endpoint) = self.resolve(request.endpoint.as_ref(), Operation::Embed)?;
         let embedding = endpoint.embed(request::embed(name.kind, request)?).await?;
         Ok(EmbedAnswer { endpoint: name, embedding })
@@ -105,5 +108,13 @@ impl GuestClient for Client {
 
     fn close(&self) {
         self.registry.borrow_mut().close();
+    }
+}
+
+/// The one request of a call: `client.wit` says why it comes in a list.
+fn only<R>(mut requests: Vec<R>) -> Result<R, Error> {
+    match (requests.pop(), requests.is_empty()) {
+        (Some(request), true) => Ok(request),
+        (Some(_), false) | (None, _) => Err(Error::InvalidRequest("a call takes one request".to_owned())),
     }
 }

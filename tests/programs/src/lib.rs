@@ -70,15 +70,16 @@ impl<P: Program> GuestClient for Client<P> {
         Vec::new()
     }
 
-    async fn query(&self, request: QueryRequest) -> Result<TextAnswer, Error> {
+    async fn query(&self, mut request: Vec<QueryRequest>) -> Result<TextAnswer, Error> {
+        let request = request.pop().ok_or_else(missing)?;
         self.0.query(request).await
     }
 
-    async fn chat(&self, _request: ChatRequest) -> Result<TextAnswer, Error> {
+    async fn chat(&self, _request: Vec<ChatRequest>) -> Result<TextAnswer, Error> {
         Err(missing())
     }
 
-    async fn embed(&self, _request: EmbedRequest) -> Result<EmbedAnswer, Error> {
+    async fn embed(&self, _request: Vec<EmbedRequest>) -> Result<EmbedAnswer, Error> {
         Err(missing())
     }
 
