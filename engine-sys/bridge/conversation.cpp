@@ -37,11 +37,15 @@ struct takes_no_tools : std::invalid_argument {
     using std::invalid_argument::invalid_argument;
 };
 
-// Where llama.cpp finds out how a template writes tool calls, it makes a grammar for an answer that must have one.
-static void check_takes_tools(const sipp_template & tmpl, common_chat_templates_inputs inputs) {
-    inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_REQUIRED;
-    if (!tmpl.parsed.original_caps().supports_tool_calls ||
-        common_chat_templates_apply(tmpl.templates.get(), inputs).grammar.empty()) {
+// Where llama.cpp finds out how a template writes tool calls, it makes a grammar for an answer that must have one. Where
+// the model decides, it makes one only if a call has a beginning to be known by.
+static void check_takes_tools(const sipp_template & tmpl, const common_chat_params & applied, common_chat_templates_inputs inputs) {
+    bool takes = tmpl.parsed.original_caps().supports_tool_calls;
+    if (takes && applied.grammar.empty()) {
+        inputs.tool_choice = COMMON_CHAT_TOOL_CHOICE_REQUIRED;
+        takes = !common_chat_templates_apply(tmpl.templates.get(), inputs).grammar.empty();
+    }
+    if (!takes) {
         throw takes_no_tools("this model's chat template takes no tools");
     }
 }
@@ -59,15 +63,10 @@ static void forbid_text_before_call(std::string & grammar) {
     grammar.replace(start, end - start, std::regex_replace(root, text, ""));
 }
 
-static std::vector<llama_token> single_tokens(const llama_vocab * vocab, const std::vector<std::string> & texts) {
-    std::vector<llama_token> tokens;
-    for (const std::string & text : texts) {
-        const auto parts = common_tokenize(vocab, text, false, true);
-        if (parts.size() == 1) {
-            tokens.push_back(parts[0]);
-        }
-    }
-    return tokens;
+// The token that is the whole text, or LLAMA_TOKEN_NULL.
+static llama_token single_token(const llama_vocab * vocab, const std::string & text) {
+    const auto parts = common_tokenize(vocab, text, false, true);
+    return parts.size() == 1 ? parts[0] : LLAMA_TOKEN_NULL;
 }
 
 sipp_status sipp_chat_new(const sipp_template * tmpl, const llama_vocab * vocab, const char * request, size_t size,
@@ -85,12 +84,12 @@ sipp_status sipp_chat_new(const sipp_template * tmpl, const llama_vocab * vocab,
             inputs.parallel_tool_calls = inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_AUTO &&
                                          tmpl->parsed.original_caps().supports_parallel_tool_calls;
             const bool has_tools = !inputs.tools.empty() && inputs.tool_choice != COMMON_CHAT_TOOL_CHOICE_NONE;
-            if (has_tools) {
-                check_takes_tools(*tmpl, inputs);
-            }
 
             auto made = std::make_unique<sipp_chat>();
             made->applied = common_chat_templates_apply(tmpl->templates.get(), inputs);
+            if (has_tools) {
+                check_takes_tools(*tmpl, made->applied, inputs);
+            }
             made->parsing = common_chat_parser_params(made->applied);
             made->parsing.reasoning_format = COMMON_REASONING_FORMAT_DEEPSEEK;
             made->parsing.parse_tool_calls = has_tools;
@@ -98,7 +97,12 @@ sipp_status sipp_chat_new(const sipp_template * tmpl, const llama_vocab * vocab,
             if (has_tools && inputs.tool_choice == COMMON_CHAT_TOOL_CHOICE_REQUIRED) {
                 forbid_text_before_call(made->applied.grammar);
             }
-            made->preserved = single_tokens(vocab, made->applied.preserved_tokens);
+            for (const std::string & text : made->applied.preserved_tokens) {
+                const llama_token token = single_token(vocab, text);
+                if (token != LLAMA_TOKEN_NULL) {
+                    made->preserved.push_back(token);
+                }
+            }
 
             common_json told = common_json::object();
             told["prompt"] = made->applied.prompt;
@@ -145,9 +149,10 @@ struct triggers {
 
 private:
     void add_word(const sipp_chat & chat, const llama_vocab * vocab, const std::string & word) {
-        const auto parts = common_tokenize(vocab, word, false, true);
-        if (parts.size() == 1 && std::count(chat.preserved.begin(), chat.preserved.end(), parts[0]) > 0) {
-            tokens.push_back(parts[0]);
+        const llama_token token = single_token(vocab, word);
+        // LLAMA_TOKEN_NULL is never among them.
+        if (std::count(chat.preserved.begin(), chat.preserved.end(), token) > 0) {
+            tokens.push_back(token);
         } else {
             patterns.push_back(regex_escape(word));
         }

@@ -39,11 +39,9 @@ enum sipp_status sipp_tokenize(const struct llama_vocab * vocab, const char * te
                                bool parse_special, llama_token * tokens, int32_t capacity, int32_t * count,
                                struct sipp_error error);
 
-// `code` becomes what llama_decode or llama_encode returned.
-enum sipp_status sipp_decode(struct llama_context * context, const struct llama_batch * batch, int32_t * code,
-                             struct sipp_error error);
-enum sipp_status sipp_encode(struct llama_context * context, const struct llama_batch * batch, int32_t * code,
-                             struct sipp_error error);
+// Computes a batch: llama_decode where the context has a memory, else llama_encode. `code` becomes what that returned.
+enum sipp_status sipp_compute(struct llama_context * context, const struct llama_batch * batch, bool has_memory, int32_t * code,
+                              struct sipp_error error);
 
 // The first computation of a context, on the calling thread alone, where a failed assertion can leave it: what a bad file
 // holds fails here, and not where it would end the process. After a failure the context can only be freed.

@@ -164,11 +164,7 @@ impl Context {
         }
         let mut batch = Batch::default();
         batch.push(0, 0, 0, true);
-        let has_memory = self.has_memory;
-        // SAFETY: see `compute_with`.
-        let proof = self.compute_with(&mut batch, |raw, batch, code, error| unsafe {
-            sys::sipp_probe(raw, batch, has_memory, code, error)
-        });
+        let proof = self.compute_with(sys::sipp_probe, &mut batch);
         self.proof = Some(match &proof {
             Err(Failed::Broken(reason)) => Err(reason.clone()),
             Ok(()) | Err(Failed::Cancelled) => {
@@ -187,17 +183,10 @@ impl Context {
         self.prove()?;
         // SAFETY: no computation runs, so nobody reads `waiting` now.
         unsafe { *self.waiting.as_mut() = waiting };
-        let compute = if self.has_memory { sys::sipp_decode } else { sys::sipp_encode };
-        // SAFETY: see `compute_with`.
-        self.compute_with(batch, |raw, batch, code, error| unsafe { compute(raw, batch, code, error) })
+        self.compute_with(sys::sipp_compute, batch)
     }
 
-    /// Runs `compute` with a context and a batch that are valid during the call.
-    fn compute_with(
-        &mut self,
-        batch: &mut Batch,
-        compute: impl FnOnce(*mut sys::llama_context, *const sys::llama_batch, *mut i32, sys::ErrorBuffer) -> sys::Status,
-    ) -> Result<(), Failed> {
+    fn compute_with(&mut self, compute: sys::Compute, batch: &mut Batch) -> Result<(), Failed> {
         let mut counts = vec![1i32; batch.len()];
         let mut sequences: Vec<*mut i32> = batch.sequences.iter_mut().map(std::ptr::from_mut).collect();
         let raw = sys::llama_batch {
@@ -211,9 +200,11 @@ impl Context {
         };
         let mut code = 0;
         log::clear();
-        // Every array has `n_tokens` elements and lives during the call.
-        sys::call(|error| compute(self.raw.as_ptr(), &raw, &mut code, error))
-            .map_err(|failure| Failed::Broken(log::explain(&failure.message)))?;
+        sys::call(|error| {
+            // SAFETY: the context is valid; every array has `n_tokens` elements and lives during the call.
+            unsafe { compute(self.raw.as_ptr(), &raw, self.has_memory, &mut code, error) }
+        })
+        .map_err(|failure| Failed::Broken(log::explain(&failure.message)))?;
         match code {
             0 => Ok(()),
             2 => Err(Failed::Cancelled),

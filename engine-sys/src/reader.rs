@@ -4,7 +4,6 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::chat::{Call, Chat, Reading};
 use crate::request::{Delta, ToolCall};
-use crate::vocab::Token;
 
 /// An answer is read anew with each piece, so that a long one is read only when it grew by this share.
 const SHARE: usize = 256;
@@ -29,10 +28,6 @@ impl Reader {
 
     pub(crate) fn chat(&self) -> &Chat {
         &self.chat
-    }
-
-    pub(crate) fn preserves(&self, token: Token) -> bool {
-        self.chat.preserves(token)
     }
 
     /// Whether the model wants tools called.

@@ -121,6 +121,7 @@ pub enum Part {
 
 /// A call that the model wants made.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Serialize, serde::Deserialize))]
 pub struct ToolCall {
     /// Names this call, so that a result can refer to it.
     pub id: String,
@@ -132,6 +133,7 @@ pub struct ToolCall {
 
 /// What a tool call returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize))]
 pub struct ToolResult {
     /// `id` of the call.
     pub id: String,
@@ -141,6 +143,7 @@ pub struct ToolResult {
 
 /// A tool that the model may ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize))]
 pub struct Tool {
     /// Its name: letters, digits, `_`, `-` and `.`, at most 64.
     pub name: String,
@@ -152,6 +155,11 @@ pub struct Tool {
 
 /// Which tools the model may or must ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(
+    target_os = "emscripten",
+    derive(serde::Deserialize),
+    serde(tag = "tag", content = "val", rename_all = "kebab-case")
+)]
 pub enum ToolChoice {
     /// It decides.
     #[default]

@@ -161,7 +161,7 @@ impl<S> Slot<S> {
 
     /// Whether the text of this control token belongs to the answer.
     pub(crate) fn preserves(&self, token: Token) -> bool {
-        self.reader.as_ref().is_some_and(|reader| reader.preserves(token))
+        self.reader.as_ref().is_some_and(|reader| reader.chat().preserves(token))
     }
 
     /// Whether it reads its prompt.
@@ -318,7 +318,8 @@ impl<S> Slot<S> {
         self.reply.tokens(batch)
     }
 
-    fn stats(&self) -> Stats {
+    fn stats(&mut self) -> Stats {
+        let inter_token = percentiles(std::mem::take(&mut self.clock.gaps));
         let clock = &self.clock;
         let first = clock.first_token;
         Stats {
@@ -326,7 +327,7 @@ impl<S> Slot<S> {
             time_to_first_token: first.map(|first| first.duration_since(clock.accepted)),
             prefill: clock.prefilled.unwrap_or_else(Instant::now).duration_since(clock.started),
             decode: first.zip(clock.last_token).map(|(first, last)| last.duration_since(first)).unwrap_or_default(),
-            inter_token: percentiles(clock.gaps.clone()),
+            inter_token,
             prefill_tokens: self.read_tokens().saturating_sub(count(self.reused)),
             cached_tokens: count(self.reused),
             cache_source: self.source,

@@ -58,6 +58,10 @@ pub(crate) struct Chat {
     _private: [u8; 0],
 }
 
+/// What computes a batch: `sipp_compute` or `sipp_probe`.
+pub(crate) type Compute =
+    unsafe extern "C" fn(*mut llama_context, *const llama_batch, bool, *mut i32, ErrorBuffer) -> Status;
+
 unsafe extern "C" {
     pub(crate) fn sipp_model_load(
         path: *const c_char,
@@ -82,15 +86,10 @@ unsafe extern "C" {
         count: *mut i32,
         error: ErrorBuffer,
     ) -> Status;
-    pub(crate) fn sipp_decode(
+    pub(crate) fn sipp_compute(
         context: *mut llama_context,
         batch: *const llama_batch,
-        code: *mut i32,
-        error: ErrorBuffer,
-    ) -> Status;
-    pub(crate) fn sipp_encode(
-        context: *mut llama_context,
-        batch: *const llama_batch,
+        has_memory: bool,
         code: *mut i32,
         error: ErrorBuffer,
     ) -> Status;

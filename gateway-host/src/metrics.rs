@@ -92,85 +92,91 @@ impl Metrics {
     }
 }
 
+/// A metric that is one number of an engine: name, help, kind, and which number.
+type Number = (&'static str, &'static str, MetricType, fn(&Counters) -> f64);
+
+const NUMBERS: [Number; 11] = [
+    ("sipp_engine_input_tokens_total", "Tokens that an engine read, by target.", MetricType::COUNTER, |c| {
+        number(c.input_tokens)
+    }),
+    (
+        "sipp_engine_cached_tokens_total",
+        "Of the tokens that an engine read, those that were computed before, by target.",
+        MetricType::COUNTER,
+        |c| number(c.cached_tokens),
+    ),
+    ("sipp_engine_output_tokens_total", "Tokens that an engine wrote, by target.", MetricType::COUNTER, |c| {
+        number(c.output_tokens)
+    }),
+    ("sipp_engine_slots", "Requests that an engine can run at the same time, by target.", MetricType::GAUGE, |c| {
+        number(c.slots)
+    }),
+    ("sipp_engine_batches_total", "Batches that an engine computed, by target.", MetricType::COUNTER, |c| {
+        number(c.batches)
+    }),
+    (
+        "sipp_engine_batch_slots_total",
+        "Requests that had a part in an engine's batches, by target.",
+        MetricType::COUNTER,
+        |c| number(c.batch_slots),
+    ),
+    ("sipp_engine_batch_tokens_total", "Tokens in an engine's batches, by target.", MetricType::COUNTER, |c| {
+        number(c.batch_tokens)
+    }),
+    ("sipp_engine_computing_seconds_total", "Time in which an engine computed, by target.", MetricType::COUNTER, |c| {
+        c.computing.as_secs_f64()
+    }),
+    ("sipp_engine_held_tokens", "Tokens that an engine's context holds, by target.", MetricType::GAUGE, |c| {
+        number(c.held_tokens)
+    }),
+    (
+        "sipp_engine_context_tokens",
+        "Tokens that an engine's context has room for, by target.",
+        MetricType::GAUGE,
+        |c| number(c.context_tokens),
+    ),
+    ("sipp_engine_snapshot_bytes", "Bytes of an engine's snapshots, by target.", MetricType::GAUGE, |c| {
+        number(c.snapshot_bytes)
+    }),
+];
+
 /// What the engines counted themselves: requests, however they ended, and tokens, also those of callers who went away.
 fn of_engines(engines: &[EngineEntry]) -> Vec<MetricFamily> {
-    let each = |name: &str, help: &str, kind, value: fn(&Counters) -> f64| {
-        family(
-            name,
-            help,
-            kind,
-            engines.iter().map(|engine| one(&[("target", &engine.id)], kind, value(&engine.counters))),
-        )
-    };
-    let by = |name: &str, help: &str, kind, label: &'static str, values: fn(&Counters) -> Vec<(&'static str, u64)>| {
-        let series = engines.iter().flat_map(|EngineEntry { id, counters, .. }| {
-            let values = values(counters).into_iter();
-            values.map(|(case, count)| one(&[(label, case), ("target", id)], kind, number(count))).collect::<Vec<_>>()
-        });
-        family(name, help, kind, series)
-    };
-    let times = |name: &str, help: &str, value: fn(&Counters) -> Histogram| {
-        let series = engines.iter().map(|engine| histogram(&engine.id, &value(&engine.counters)));
-        family(name, help, MetricType::HISTOGRAM, series)
-    };
     let (counter, gauge) = (MetricType::COUNTER, MetricType::GAUGE);
-    vec![
-        by("sipp_engine_requests", "Requests in an engine, by target and state.", gauge, "state", |c| {
-            vec![("running", c.running), ("queued", c.queued)]
-        }),
-        by(
+    let requests = engines.iter().flat_map(|EngineEntry { id, counters, .. }| {
+        [("running", counters.running), ("queued", counters.queued)]
+            .map(|(state, count)| one(&[("state", state), ("target", id)], gauge, number(count)))
+    });
+    let ended = engines.iter().flat_map(|EngineEntry { id, counters, .. }| {
+        [("completed", counters.completed), ("cancelled", counters.cancelled), ("failed", counters.failed)]
+            .map(|(end, count)| one(&[("end", end), ("target", id)], counter, number(count)))
+    });
+    let mut families = vec![
+        family("sipp_engine_requests", "Requests in an engine, by target and state.", gauge, requests),
+        family(
             "sipp_engine_requests_total",
             "Requests that left an engine, by target and how they ended.",
             counter,
-            "end",
-            |c| vec![("completed", c.completed), ("cancelled", c.cancelled), ("failed", c.failed)],
+            ended,
         ),
-        each("sipp_engine_input_tokens_total", "Tokens that an engine read, by target.", counter, |c| {
-            number(c.input_tokens)
-        }),
-        each(
-            "sipp_engine_cached_tokens_total",
-            "Of the tokens that an engine read, those that were computed before, by target.",
-            counter,
-            |c| number(c.cached_tokens),
-        ),
-        each("sipp_engine_output_tokens_total", "Tokens that an engine wrote, by target.", counter, |c| {
-            number(c.output_tokens)
-        }),
-        each("sipp_engine_slots", "Requests that an engine can run at the same time, by target.", gauge, |c| {
-            number(c.slots)
-        }),
-        each("sipp_engine_batches_total", "Batches that an engine computed, by target.", counter, |c| {
-            number(c.batches)
-        }),
-        each(
-            "sipp_engine_batch_slots_total",
-            "Requests that had a part in an engine's batches, by target.",
-            counter,
-            |c| number(c.batch_slots),
-        ),
-        each("sipp_engine_batch_tokens_total", "Tokens in an engine's batches, by target.", counter, |c| {
-            number(c.batch_tokens)
-        }),
-        each("sipp_engine_computing_seconds_total", "Time in which an engine computed, by target.", counter, |c| {
-            c.computing.as_secs_f64()
-        }),
-        each("sipp_engine_held_tokens", "Tokens that an engine's context holds, by target.", gauge, |c| {
-            number(c.held_tokens)
-        }),
-        each("sipp_engine_context_tokens", "Tokens that an engine's context has room for, by target.", gauge, |c| {
-            number(c.context_tokens)
-        }),
-        each("sipp_engine_snapshot_bytes", "Bytes of an engine's snapshots, by target.", gauge, |c| {
-            number(c.snapshot_bytes)
-        }),
-        times(
-            "sipp_engine_time_to_first_token_seconds",
-            "From acceptance to the first token of a request, by target.",
-            |c| c.time_to_first_token,
-        ),
-        times("sipp_engine_inter_token_seconds", "Between two tokens of a request, by target.", |c| c.inter_token),
-    ]
+    ];
+    families.extend(NUMBERS.map(|(name, help, kind, value)| {
+        let series = engines.iter().map(|engine| one(&[("target", &engine.id)], kind, value(&engine.counters)));
+        family(name, help, kind, series)
+    }));
+    let times = |name, help, value: fn(&Counters) -> Histogram| {
+        let series = engines.iter().map(|engine| histogram(&engine.id, &value(&engine.counters)));
+        family(name, help, MetricType::HISTOGRAM, series)
+    };
+    families.push(times(
+        "sipp_engine_time_to_first_token_seconds",
+        "From acceptance to the first token of a request, by target.",
+        |c| c.time_to_first_token,
+    ));
+    families.push(times("sipp_engine_inter_token_seconds", "Between two tokens of a request, by target.", |c| {
+        c.inter_token
+    }));
+    families
 }
 
 fn family(name: &str, help: &str, kind: MetricType, series: impl Iterator<Item = Metric>) -> MetricFamily {

@@ -6,6 +6,7 @@
  */
 
 import type * as types from "../generated/client/interfaces/sipp-inference-types.js";
+import { join } from "./batch.ts";
 
 /** How an answer ended. */
 export type Ending = types.Result<types.Outcome, types.Error>;
@@ -42,12 +43,7 @@ export class Answer {
   push(batch: types.TokenBatch): void {
     this.#begin();
     this.#keep(batch);
-    const last = this.#waiting.at(-1);
-    if (last?.delta.tag === "text" && batch.delta.tag === "text") {
-      last.delta.val += batch.delta.val;
-      last.tokens += batch.tokens;
-      last.logprobs = last.logprobs.concat(batch.logprobs);
-    } else {
+    if (!join(this.#waiting.at(-1), batch)) {
       this.#waiting.push({ ...batch, delta: { ...batch.delta } as types.Delta });
     }
     this.#wake?.();

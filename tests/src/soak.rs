@@ -10,6 +10,7 @@ use sipp::{
     LocalOptions, Message, QueryRequest, Sampling, SchedulerOptions, SippClient, TextOptions,
 };
 
+use crate::machine::median;
 use crate::memory;
 use crate::tree;
 
@@ -31,7 +32,7 @@ pub struct Report {
     /// Requests with a bad grammar, which were refused.
     pub refused: u64,
     /// Median of the anonymous memory in each tenth of the time, in bytes, where the system tells.
-    pub memory: Vec<u64>,
+    pub memory: Vec<f64>,
 }
 
 impl Report {
@@ -44,9 +45,8 @@ impl Report {
 
     /// By how many bytes memory grew from the third tenth to the last: what comes before fills caches.
     #[must_use]
-    pub fn growth(&self) -> u64 {
-        let last = self.memory.last().copied().unwrap_or_default();
-        last.saturating_sub(self.memory.get(2).copied().unwrap_or(last))
+    pub fn growth(&self) -> f64 {
+        self.memory.last().zip(self.memory.get(2)).map_or(0.0, |(last, third)| last - third)
     }
 }
 
@@ -63,22 +63,17 @@ pub async fn run(time: Duration, seed: u64) -> Result<Report> {
     let mut samples = Vec::new();
     while Instant::now() < until {
         tokio::time::sleep(INTERVAL).await;
-        samples.extend(memory::anonymous("self"));
+        samples.extend(memory::anonymous("self").map(|bytes| bytes as f64));
     }
     let mut report = Report::default();
     for caller in callers {
         report.add(&caller.await??);
     }
     let tenth = samples.len().div_ceil(10).max(1);
-    report.memory = samples.chunks_mut(tenth).filter_map(median).collect();
+    report.memory = samples.chunks(tenth).map(|samples| median(samples.to_vec())).collect();
     idle(&client).await?;
     client.close().await;
     Ok(report)
-}
-
-fn median(samples: &mut [u64]) -> Option<u64> {
-    samples.sort_unstable();
-    samples.get(samples.len() / 2).copied()
 }
 
 /// A client with the demo model twice: as `text`, where everything is scarce, and as `vectors`.

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::config::{CacheConfig, ContextConfig, ModelConfig, Placement, Pooling, Sampling, SchedulerConfig};
 use crate::error::{Error, ModelFault};
 use crate::info::ModelInfo;
-use crate::request::{self, CacheSource, ChatMessage, Finish, Input, Role, TextRequest, TokenBatch};
+use crate::request::{
+    self, CacheSource, ChatMessage, Finish, Input, Role, TextRequest, TokenBatch, Tool, ToolCall, ToolChoice,
+    ToolResult,
+};
 
 /// What to load.
 #[derive(Deserialize)]
@@ -89,37 +92,8 @@ enum Part {
 }
 
 #[derive(Serialize, Deserialize)]
-struct ToolCall {
-    id: String,
-    name: String,
-    arguments: String,
-}
-
-#[derive(Deserialize)]
-struct ToolResult {
-    id: String,
-    content: String,
-}
-
-#[derive(Serialize, Deserialize)]
 struct Reasoning {
     text: String,
-}
-
-#[derive(Deserialize)]
-struct Tool {
-    name: String,
-    description: Option<String>,
-    parameters: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "tag", content = "val", rename_all = "kebab-case")]
-enum ToolChoice {
-    Auto,
-    None,
-    Required,
-    Tool(String),
 }
 
 #[derive(Deserialize)]
@@ -202,13 +176,8 @@ impl Request {
                 Some(ResponseFormat::JsonObject) => request::ResponseFormat::JsonObject,
                 Some(ResponseFormat::JsonSchema(format)) => request::ResponseFormat::JsonSchema(format.schema),
             },
-            tools: options.tools.into_iter().map(tool).collect(),
-            tool_choice: match options.tool_choice {
-                None | Some(ToolChoice::Auto) => request::ToolChoice::Auto,
-                Some(ToolChoice::None) => request::ToolChoice::None,
-                Some(ToolChoice::Required) => request::ToolChoice::Required,
-                Some(ToolChoice::Tool(name)) => request::ToolChoice::Tool(name),
-            },
+            tools: options.tools,
+            tool_choice: options.tool_choice.unwrap_or_default(),
             logprobs: options.logprobs,
             // Refused by their number alone.
             media: vec![Vec::new(); local.media.len()],
@@ -246,17 +215,10 @@ fn part(part: Part) -> request::Part {
     match part {
         Part::Text(text) => request::Part::Text(text),
         Part::Media(_) => request::Part::Media,
-        Part::ToolCall(ToolCall { id, name, arguments }) => {
-            request::Part::ToolCall(request::ToolCall { id, name, arguments })
-        }
-        Part::ToolResult(ToolResult { id, content }) => request::Part::ToolResult(request::ToolResult { id, content }),
+        Part::ToolCall(call) => request::Part::ToolCall(call),
+        Part::ToolResult(result) => request::Part::ToolResult(result),
         Part::Reasoning(Reasoning { text }) => request::Part::Reasoning(text),
     }
-}
-
-fn tool(tool: Tool) -> request::Tool {
-    let Tool { name, description, parameters } = tool;
-    request::Tool { name, description, parameters }
 }
 
 /// Something that happened, for JavaScript.
@@ -387,9 +349,7 @@ impl From<request::Delta> for Delta {
         match delta {
             request::Delta::Text(text) => Self::Text(text),
             request::Delta::Reasoning(text) => Self::Reasoning(Reasoning { text }),
-            request::Delta::ToolCall(request::ToolCall { id, name, arguments }) => {
-                Self::ToolCall(ToolCall { id, name, arguments })
-            }
+            request::Delta::ToolCall(call) => Self::ToolCall(call),
         }
     }
 }

@@ -6,6 +6,7 @@
  * background keeps its speed.
  */
 
+import { join } from "../batch.ts";
 import { node } from "../platform.ts";
 import { type FileSystem, mount } from "./files.ts";
 import type { Command, EngineEvent, Report } from "./protocol.ts";
@@ -174,12 +175,7 @@ function joined(events: readonly EngineEvent[]): EngineEvent[] {
       result.push(event);
       continue;
     }
-    const last = open.get(event.call);
-    if (last?.batch.delta.tag === "text" && event.batch.delta.tag === "text") {
-      last.batch.delta.val += event.batch.delta.val;
-      last.batch.tokens += event.batch.tokens;
-      last.batch.logprobs.push(...event.batch.logprobs);
-    } else {
+    if (!join(open.get(event.call)?.batch, event.batch)) {
       open.set(event.call, event);
       result.push(event);
     }
