@@ -8,8 +8,8 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 3] = ["bridge/conversation.cpp", "bridge/guard.cpp", "bridge/template.cpp"];
-const INCLUDES: [&str; 5] = ["common", "include", "ggml/include", "src", "vendor"];
+const SOURCES: [&str; 4] = ["bridge/conversation.cpp", "bridge/guard.cpp", "bridge/template.cpp", "bridge/vision.cpp"];
+const INCLUDES: [&str; 6] = ["common", "include", "ggml/include", "src", "tools/mtmd", "vendor"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=bridge");

@@ -61,22 +61,22 @@ sipp_status sipp_tokenize(const llama_vocab * vocab, const char * text, int32_t 
     });
 }
 
-static sipp_status compute(llama_context * context, const llama_batch * batch, bool has_memory, int32_t * code) {
-    *code = has_memory ? llama_decode(context, *batch) : llama_encode(context, *batch);
+static sipp_status compute(llama_context * context, const llama_batch * batch, bool decodes, int32_t * code) {
+    *code = decodes ? llama_decode(context, *batch) : llama_encode(context, *batch);
     llama_synchronize(context);
     return SIPP_OK;
 }
 
-sipp_status sipp_compute(llama_context * context, const llama_batch * batch, bool has_memory, int32_t * code, sipp_error error) {
-    return guarded_computation(error, [&] { return compute(context, batch, has_memory, code); });
+sipp_status sipp_compute(llama_context * context, const llama_batch * batch, bool decodes, int32_t * code, sipp_error error) {
+    return guarded_computation(error, [&] { return compute(context, batch, decodes, code); });
 }
 
-sipp_status sipp_probe(llama_context * context, const llama_batch * batch, bool has_memory, int32_t * code, sipp_error error) {
+sipp_status sipp_probe(llama_context * context, const llama_batch * batch, bool decodes, int32_t * code, sipp_error error) {
     const int32_t threads = llama_n_threads(context);
     const int32_t threads_batch = llama_n_threads_batch(context);
     llama_set_n_threads(context, 1, 1);
     const sipp_status status =
-        guarded(error, SIPP_FAILED, [&] { return compute(context, batch, has_memory, code); });
+        guarded(error, SIPP_FAILED, [&] { return compute(context, batch, decodes, code); });
     llama_set_n_threads(context, threads, threads_batch);
     return status;
 }

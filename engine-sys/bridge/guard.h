@@ -39,13 +39,13 @@ enum sipp_status sipp_tokenize(const struct llama_vocab * vocab, const char * te
                                bool parse_special, llama_token * tokens, int32_t capacity, int32_t * count,
                                struct sipp_error error);
 
-// Computes a batch: llama_decode where the context has a memory, else llama_encode. `code` becomes what that returned.
-enum sipp_status sipp_compute(struct llama_context * context, const struct llama_batch * batch, bool has_memory, int32_t * code,
+// Computes a batch: llama_decode where it follows what a memory holds, else llama_encode. `code` becomes what that returned.
+enum sipp_status sipp_compute(struct llama_context * context, const struct llama_batch * batch, bool decodes, int32_t * code,
                               struct sipp_error error);
 
 // The first computation of a context, on the calling thread alone, where a failed assertion can leave it: what a bad file
 // holds fails here, and not where it would end the process. After a failure the context can only be freed.
-enum sipp_status sipp_probe(struct llama_context * context, const struct llama_batch * batch, bool has_memory, int32_t * code,
+enum sipp_status sipp_probe(struct llama_context * context, const struct llama_batch * batch, bool decodes, int32_t * code,
                             struct sipp_error error);
 
 // Turns a JSON schema into a GBNF grammar. `grammar` is freed with sipp_text_free.

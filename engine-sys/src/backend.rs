@@ -13,14 +13,19 @@ use crate::prompt::{self, Prompt};
 use crate::reader::Reader;
 use crate::request::{Input, TokenLogprob};
 use crate::sampler::{Choice, Constraint, Sampler};
-use crate::slot::Job;
+use crate::slot::{Job, Sight};
 use crate::template::Template;
+use crate::vision::Placed;
 use crate::vocab::Token;
 
 /// A request that can start.
 pub(crate) struct Prepared<S> {
-    /// The tokens of its prompt.
+    /// What an encoder reads first; none where the model has none.
+    pub(crate) encoded: Option<Vec<Token>>,
+    /// The tokens of its prompt; after an encoder, the token that an answer begins with.
     pub(crate) prompt: Vec<Token>,
+    /// Images in it.
+    pub(crate) placed: Vec<Placed>,
     /// What chooses its answer.
     pub(crate) sampler: S,
     /// What takes its answer apart, where it is more than text.
@@ -38,9 +43,15 @@ pub(crate) trait Backend {
     /// Most tokens in one batch.
     fn batch_size(&self) -> usize;
 
+    /// Has the encoder read a text, which every computation after it looks at.
+    fn encode(&mut self, tokens: &[Token], waiting: Arc<AtomicBool>) -> Result<(), Failed>;
+
     /// Computes a batch. It ends early when every one of `waiting` is cancelled; then, as after any failure, the
     /// sequences in it may hold a part of it.
     fn compute(&mut self, batch: &mut Batch, waiting: Vec<Arc<AtomicBool>>) -> Result<(), Failed>;
+
+    /// Computes a part of an image in the place of tokens, as [`Backend::compute`] does.
+    fn look(&mut self, sight: &Sight, waiting: Arc<AtomicBool>) -> Result<(), Failed>;
 
     /// Chooses a token from output `index` of the last batch.
     fn sample(&mut self, sampler: &mut Self::Sampler, index: usize) -> Result<Choice, Error>;
@@ -83,6 +94,8 @@ pub(crate) struct Llama {
     template: Result<Template, String>,
     model: Rc<Model>,
     context_tokens: u32,
+    /// Most tokens that are computed at once.
+    ubatch: usize,
 }
 
 impl Llama {
@@ -91,7 +104,7 @@ impl Llama {
             Some(_) => Template::new(&model),
             None => Err(String::new()),
         };
-        Self { context, template, model, context_tokens: plan.context }
+        Self { context, template, model, context_tokens: plan.context, ubatch: plan.ubatch as usize }
     }
 
     fn template(&self, input: &Input) -> Result<Option<&Template>, Error> {
@@ -110,8 +123,17 @@ impl Backend for Llama {
     fn prepare(&mut self, job: &Job) -> Result<Prepared<Sampler>, Error> {
         let request = &job.request;
         let vocab = self.model.vocab();
-        let Prompt { tokens, chat } =
-            prompt::prepare(vocab, self.template(&request.input)?, request, self.context_tokens)?;
+        let Prompt { tokens, placed, chat } =
+            prompt::prepare(vocab, self.template(&request.input)?, request, &job.images, self.context_tokens)?;
+        if let Some(count) =
+            placed.iter().filter(|placed| placed.vectors.is_mutual).map(|placed| placed.vectors.count).max()
+            && count > self.ubatch
+        {
+            return Err(Error::InvalidRequest(format!(
+                "an image takes {count} tokens, which this model computes at once, and n_ubatch is {}; raise it",
+                self.ubatch
+            )));
+        }
         let constraint = match (&request.grammar, &chat, conversation::schema(request)) {
             (Some(grammar), _, _) => Constraint::Grammar(grammar),
             (None, Some(chat), _) => Constraint::Chat(chat),
@@ -119,16 +141,32 @@ impl Backend for Llama {
             (None, None, None) => Constraint::None,
         };
         let mut sampler = Sampler::new(vocab, &job.sampling, constraint, self.context_tokens)?;
-        sampler.observe(&tokens)?;
-        Ok(Prepared { prompt: tokens, sampler, reader: chat.map(Reader::new) })
+        let (encoded, prompt) = match self.model.answer_start() {
+            Some(start) => (Some(tokens), vec![start]),
+            None => (None, tokens),
+        };
+        sampler.observe(&prompt)?;
+        Ok(Prepared { encoded, prompt, placed, sampler, reader: chat.map(Reader::new) })
     }
 
     fn batch_size(&self) -> usize {
         self.context.batch_size()
     }
 
+    fn encode(&mut self, tokens: &[Token], waiting: Arc<AtomicBool>) -> Result<(), Failed> {
+        let mut batch = Batch::default();
+        for (position, token) in tokens.iter().enumerate() {
+            batch.push(*token, position, 0, true);
+        }
+        self.context.encode(&mut batch, vec![waiting])
+    }
+
     fn compute(&mut self, batch: &mut Batch, waiting: Vec<Arc<AtomicBool>>) -> Result<(), Failed> {
         self.context.compute(batch, waiting)
+    }
+
+    fn look(&mut self, sight: &Sight, waiting: Arc<AtomicBool>) -> Result<(), Failed> {
+        self.context.look(sight, self.model.input_length() as usize, vec![waiting])
     }
 
     fn sample(&mut self, sampler: &mut Sampler, index: usize) -> Result<Choice, Error> {

@@ -18,6 +18,8 @@ pub struct ModelConfig {
     pub scheduler: SchedulerConfig,
     /// What is kept of prompts that were computed.
     pub cache: CacheConfig,
+    /// Images.
+    pub multimodal: MultimodalConfig,
     /// Sampling of every request that does not override it.
     pub sampling: Sampling,
 }
@@ -149,6 +151,21 @@ pub enum CacheMode {
     StateSnapshot,
     /// Slots keep it, and it is saved when the slot is needed for something else.
     LiveSlotAndSnapshot,
+}
+
+/// What turns images into what a model reads. Only models that write text, and no encoder-decoder, take one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MultimodalConfig {
+    /// The projector's GGUF file, made for this model. Default: none, and images are refused.
+    pub projector: Option<PathBuf>,
+    /// Whether a GPU computes it, where there is one. Default true. Refused without a projector.
+    pub use_gpu: Option<bool>,
+    /// Fewest vectors that stand for an image, at least 1. Default: as the projector says. Refused without a projector;
+    /// has an effect where images keep their size.
+    pub image_min_tokens: Option<u32>,
+    /// Most vectors that stand for an image, at least `image_min_tokens`. Default: as the projector says. Refused
+    /// without a projector; has an effect where images keep their size.
+    pub image_max_tokens: Option<u32>,
 }
 
 /// How one vector comes from a text's token vectors.

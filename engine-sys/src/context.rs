@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Pooling;
 use crate::error::{Error, ModelFault};
+use crate::info::ModelClass;
 use crate::log;
 use crate::model::Model;
 use crate::plan::Plan;
+use crate::slot::Sight;
 use crate::sys;
 use crate::vocab::Token;
 
@@ -76,7 +78,10 @@ pub(crate) struct Context {
     /// keeps its place, and it changes only between computations.
     waiting: NonNull<Vec<Arc<AtomicBool>>>,
     batch_size: usize,
+    /// Whether it holds sequences: then tokens are decoded after them, else a batch is all that there is.
     has_memory: bool,
+    /// Whether an encoder reads first.
+    has_encoder: bool,
     /// What came of the first computation.
     proof: Option<Result<(), String>>,
     /// Freed after the context, and so is the model.
@@ -122,6 +127,7 @@ impl Context {
             waiting,
             batch_size,
             has_memory,
+            has_encoder: model.class() == ModelClass::EncoderDecoder,
             proof: None,
             #[cfg(target_os = "emscripten")]
             _pool,
@@ -164,7 +170,13 @@ impl Context {
         }
         let mut batch = Batch::default();
         batch.push(0, 0, 0, true);
-        let proof = self.compute_with(sys::sipp_probe, &mut batch);
+        let mut proof = Ok(());
+        if self.has_encoder {
+            proof = self.compute_with(sys::sipp_probe, &mut batch, false);
+        }
+        if proof.is_ok() {
+            proof = self.compute_with(sys::sipp_probe, &mut batch, self.has_memory);
+        }
         self.proof = Some(match &proof {
             Err(Failed::Broken(reason)) => Err(reason.clone()),
             Ok(()) | Err(Failed::Cancelled) => {
@@ -177,16 +189,63 @@ impl Context {
 
     /// Computes a batch. It ends early when every one of `waiting` is cancelled.
     pub(crate) fn compute(&mut self, batch: &mut Batch, waiting: Vec<Arc<AtomicBool>>) -> Result<(), Failed> {
+        self.run(batch, waiting, self.has_memory)
+    }
+
+    /// Has the encoder read a batch. What is computed next looks at all of it.
+    pub(crate) fn encode(&mut self, batch: &mut Batch, waiting: Vec<Arc<AtomicBool>>) -> Result<(), Failed> {
+        self.run(batch, waiting, false)
+    }
+
+    /// Computes a part of an image, whose vectors have `length` numbers each. Its output, if there is one, is the last.
+    pub(crate) fn look(&mut self, sight: &Sight, length: usize, waiting: Vec<Arc<AtomicBool>>) -> Result<(), Failed> {
+        let Sight { vectors, from, count, .. } = sight;
+        let values = vectors.values.get(from * length..(from + count) * length).filter(|_| *count <= self.batch_size);
+        let values = values.ok_or_else(|| Failed::Broken(format!("{count} vectors were planned")))?;
+        self.prove()?;
+        // SAFETY: as in `run`.
+        unsafe { *self.waiting.as_mut() = waiting };
+        let mut positions = vectors.positions_of(*from, *count, sight.start);
+        let mut ids = vec![signed(sight.sequence); *count];
+        let mut sequences: Vec<*mut i32> = ids.iter_mut().map(std::ptr::from_mut).collect();
+        let mut counts = vec![1i32; *count];
+        let mut outputs = vec![0i8; *count];
+        if let Some(last) = outputs.last_mut() {
+            *last = i8::from(sight.chooses);
+        }
+        let raw = sys::llama_batch {
+            n_tokens: i32::try_from(*count).unwrap_or(0),
+            token: std::ptr::null_mut(),
+            // llama.cpp only reads it.
+            embd: values.as_ptr().cast_mut(),
+            pos: positions.as_mut_ptr(),
+            n_seq_id: counts.as_mut_ptr(),
+            seq_id: sequences.as_mut_ptr(),
+            logits: outputs.as_mut_ptr(),
+        };
+        // SAFETY: the context is valid, here and below.
+        let set_mutual = |is_mutual: bool| unsafe { sys::llama_set_causal_attn(self.raw.as_ptr(), !is_mutual) };
+        if vectors.is_mutual {
+            set_mutual(true);
+        }
+        let done = self.compute_raw(sys::sipp_compute, &raw, true);
+        if vectors.is_mutual {
+            set_mutual(false);
+        }
+        done
+    }
+
+    fn run(&mut self, batch: &mut Batch, waiting: Vec<Arc<AtomicBool>>, decodes: bool) -> Result<(), Failed> {
         if batch.is_empty() || batch.len() > self.batch_size {
             return Err(Failed::Broken(format!("a batch of {} tokens was planned", batch.len())));
         }
         self.prove()?;
         // SAFETY: no computation runs, so nobody reads `waiting` now.
         unsafe { *self.waiting.as_mut() = waiting };
-        self.compute_with(sys::sipp_compute, batch)
+        self.compute_with(sys::sipp_compute, batch, decodes)
     }
 
-    fn compute_with(&mut self, compute: sys::Compute, batch: &mut Batch) -> Result<(), Failed> {
+    fn compute_with(&mut self, compute: sys::Compute, batch: &mut Batch, decodes: bool) -> Result<(), Failed> {
         let mut counts = vec![1i32; batch.len()];
         let mut sequences: Vec<*mut i32> = batch.sequences.iter_mut().map(std::ptr::from_mut).collect();
         let raw = sys::llama_batch {
@@ -198,18 +257,23 @@ impl Context {
             seq_id: sequences.as_mut_ptr(),
             logits: batch.outputs.as_mut_ptr(),
         };
+        self.compute_raw(compute, &raw, decodes)
+    }
+
+    /// Every array of `batch` has as many elements as it says, or four times as many positions for vectors in a grid.
+    fn compute_raw(&self, compute: sys::Compute, batch: &sys::llama_batch, decodes: bool) -> Result<(), Failed> {
         let mut code = 0;
         log::clear();
         sys::call(|error| {
-            // SAFETY: the context is valid; every array has `n_tokens` elements and lives during the call.
-            unsafe { compute(self.raw.as_ptr(), &raw, self.has_memory, &mut code, error) }
+            // SAFETY: the context is valid, the arrays are whole by this function's contract, and live during the call.
+            unsafe { compute(self.raw.as_ptr(), batch, decodes, &mut code, error) }
         })
         .map_err(|failure| Failed::Broken(log::explain(&failure.message)))?;
         match code {
             0 => Ok(()),
             2 => Err(Failed::Cancelled),
             1 => Err(Failed::Broken(log::explain("the KV cache has no room for the batch"))),
-            code => Err(Failed::Broken(log::explain(&format!("llama_decode returned {code}")))),
+            code => Err(Failed::Broken(log::explain(&format!("llama.cpp returned {code}")))),
         }
     }
 

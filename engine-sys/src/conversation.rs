@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
-use crate::request::{ChatMessage, Input, Part, ResponseFormat, Role, TextRequest, Tool, ToolChoice};
+use crate::request::{
+    ChatMessage, Input, MEDIA_MARKER, Media, Part, ResponseFormat, Role, TextRequest, Tool, ToolChoice,
+};
 use crate::sampler::check_schema;
 
 /// Most alternatives that are told for a token.
@@ -23,9 +25,6 @@ pub(crate) struct Turn {
 
 /// Refuses what no model can do, or what contradicts itself.
 pub(crate) fn check(request: &TextRequest) -> Result<(), Error> {
-    if !request.media.is_empty() {
-        return Err(no_media());
-    }
     if let Some(most) = request.logprobs.filter(|most| *most > MOST_LOGPROBS) {
         return Err(Error::InvalidRequest(format!("logprobs is {most}; it may be at most {MOST_LOGPROBS}")));
     }
@@ -35,7 +34,19 @@ pub(crate) fn check(request: &TextRequest) -> Result<(), Error> {
     }
     check_tools(request)?;
     match &request.input {
-        Input::Prompt(_) => Ok(()),
+        Input::Prompt(prompt) => {
+            let markers = prompt.matches(MEDIA_MARKER).count();
+            if markers <= request.media.len() || request.media.is_empty() {
+                return Ok(());
+            }
+            Err(Error::InvalidRequest(format!(
+                "the prompt has {markers} markers {MEDIA_MARKER} and {} images",
+                request.media.len()
+            )))
+        }
+        Input::Chat(_) if !request.media.is_empty() => {
+            Err(Error::invalid("media is for raw prompts; in a chat, put images into the messages"))
+        }
         Input::Chat(messages) => messages.iter().try_for_each(check_message),
     }
 }
@@ -91,7 +102,11 @@ fn check_message(message: &ChatMessage) -> Result<(), Error> {
     for part in &message.content {
         match part {
             Part::Text(_) => {}
-            Part::Media => return Err(no_media()),
+            Part::Media(Media::Bytes(_)) => {}
+            Part::Media(Media::Url(_)) => {
+                return Err(Error::Unsupported("local models read no addresses; send the image itself".to_owned()));
+            }
+            Part::Media(Media::Seen) => return Err(Error::invalid("a message holds an image without its bytes")),
             Part::ToolResult(_) => results += 1,
             Part::ToolCall(call) if message.role != Role::Assistant => {
                 return Err(Error::InvalidRequest(format!(
@@ -114,10 +129,6 @@ fn check_message(message: &ChatMessage) -> Result<(), Error> {
         return Err(Error::invalid("a message holds a tool result and something else; use two messages"));
     }
     Ok(())
-}
-
-fn no_media() -> Error {
-    Error::Unsupported("local models take no images in this version; send text only".to_owned())
 }
 
 /// The schema that the text must match, from either place where a request can say it.
@@ -152,20 +163,22 @@ pub(crate) fn size(messages: &[ChatMessage]) -> usize {
             Part::Text(text) => text.len(),
             Part::ToolResult(result) => result.content.len(),
             // Templates may leave these out.
-            Part::Media | Part::ToolCall(_) | Part::Reasoning(_) => 0,
+            Part::Media(_) | Part::ToolCall(_) | Part::Reasoning(_) => 0,
         })
         .sum()
 }
 
-/// The request as `bridge/conversation.h` takes it. `write` is applied to every text of the caller's.
+/// The request as `bridge/conversation.h` takes it. `write` is applied to every text of the caller's, and `image` stands
+/// where an image is.
 pub(crate) fn to_json(
     request: &TextRequest,
     messages: &[ChatMessage],
+    image: &str,
     write: impl Fn(&str) -> Result<String, Error>,
 ) -> Result<Value, Error> {
     let mut list = Vec::new();
     for message in messages {
-        push_message(&mut list, message, messages, &write)?;
+        push_message(&mut list, message, messages, image, &write)?;
     }
     let (choice, only) = match &request.tool_choice {
         ToolChoice::Auto => ("auto", None),
@@ -193,9 +206,10 @@ fn push_message(
     list: &mut Vec<Value>,
     message: &ChatMessage,
     all: &[ChatMessage],
+    image: &str,
     write: &impl Fn(&str) -> Result<String, Error>,
 ) -> Result<(), Error> {
-    let (mut text, mut reasoning, mut calls) = (String::new(), String::new(), Vec::new());
+    let (mut content, mut text, mut reasoning, mut calls) = (String::new(), String::new(), String::new(), Vec::new());
     let mut has_results = false;
     for part in &message.content {
         match part {
@@ -217,8 +231,10 @@ fn push_message(
                 }
                 list.push(entry.into());
             }
-            // Refused before.
-            Part::Media => {}
+            Part::Media(_) => {
+                content.push_str(&write(&std::mem::take(&mut text))?);
+                content.push_str(image);
+            }
         }
     }
     if has_results {
@@ -226,7 +242,8 @@ fn push_message(
     }
     let mut entry = Map::new();
     entry.insert("role".into(), role_name(message.role).into());
-    entry.insert("content".into(), write(&text)?.into());
+    content.push_str(&write(&text)?);
+    entry.insert("content".into(), content.into());
     if !reasoning.is_empty() {
         entry.insert("reasoning_content".into(), write(&reasoning)?.into());
     }
@@ -241,7 +258,7 @@ fn push_message(
 fn called<'a>(messages: &'a [ChatMessage], id: &str) -> Option<&'a str> {
     messages.iter().flat_map(|message| &message.content).find_map(|part| match part {
         Part::ToolCall(call) if call.id == id => Some(call.name.as_str()),
-        Part::ToolCall(_) | Part::Text(_) | Part::Media | Part::ToolResult(_) | Part::Reasoning(_) => None,
+        Part::ToolCall(_) | Part::Text(_) | Part::Media(_) | Part::ToolResult(_) | Part::Reasoning(_) => None,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::model::Model;
 use crate::plan::{Plan, vector_length};
 use crate::reply::EmbedReply;
 use crate::request::{EmbedRequest, Embedding, Stats};
-use crate::vocab::Token;
+use crate::vocab::{Ends, Token};
 
 /// A request for vectors that waits.
 pub(crate) struct EmbedJob {
@@ -110,7 +110,7 @@ impl Embedder {
 
     fn start(&mut self) {
         let Some(job) = self.queue.pop_front() else { return };
-        match self.tokenize(&job.request.inputs) {
+        match self.tokenize(&job.request) {
             Ok(inputs) => {
                 self.tally.started();
                 self.run = Some(Run { job, inputs, vectors: Vec::new(), started: Instant::now(), first: None });
@@ -122,11 +122,14 @@ impl Embedder {
         }
     }
 
-    fn tokenize(&self, inputs: &[String]) -> Result<Vec<Vec<Token>>, Error> {
+    fn tokenize(&self, request: &EmbedRequest) -> Result<Vec<Vec<Token>>, Error> {
         let vocab = self.model.vocab();
-        let mut tokenized = Vec::with_capacity(inputs.len());
-        for (index, input) in inputs.iter().enumerate() {
-            let tokens = vocab.tokenize(input.as_bytes(), true, false)?;
+        let mut tokenized = Vec::with_capacity(request.inputs.len());
+        for (index, input) in request.inputs.iter().enumerate() {
+            let tokens = match &request.query {
+                Some(query) => self.pair(query, input)?,
+                None => vocab.tokenize(input.as_bytes(), true, false)?,
+            };
             if tokens.is_empty() {
                 return Err(Error::InvalidRequest(format!("input {index} is empty")));
             }
@@ -137,6 +140,32 @@ impl Embedder {
             tokenized.push(tokens);
         }
         Ok(tokenized)
+    }
+
+    /// A query and a text as models with a classification head read them: by the template that the file has for it, else
+    /// each between the tokens that begin and end a text.
+    fn pair(&self, query: &str, text: &str) -> Result<Vec<Token>, Error> {
+        let vocab = self.model.vocab();
+        let Some(template) = self.model.rerank_template() else {
+            let Ends { first, last, between } = vocab.ends();
+            let (query, text) =
+                (vocab.tokenize(query.as_bytes(), false, false)?, vocab.tokenize(text.as_bytes(), false, false)?);
+            return Ok([first, query, last.clone(), between, text, last].concat());
+        };
+        // In this order of pieces no text of the caller's is looked into for another placeholder.
+        let mut tokens = Vec::new();
+        for (index, piece) in template.split("{query}").enumerate() {
+            if index > 0 {
+                tokens.extend(vocab.tokenize(query.as_bytes(), false, false)?);
+            }
+            for (index, piece) in piece.split("{document}").enumerate() {
+                if index > 0 {
+                    tokens.extend(vocab.tokenize(text.as_bytes(), false, false)?);
+                }
+                tokens.extend(vocab.tokenize(piece.as_bytes(), false, true)?);
+            }
+        }
+        Ok(tokens)
     }
 
     /// Computes the next batch of a request. Returns it if more of it is left.

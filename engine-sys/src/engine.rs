@@ -9,7 +9,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Pooling};
 use crate::conversation;
 use crate::counters::{Counters, Tally};
 use crate::embed::EmbedJob;
@@ -23,6 +23,7 @@ use crate::reply::{EmbedDone, EmbedReply, TextReply};
 use crate::request::{EmbedRequest, Embedding, Input, Listener, TextRequest};
 use crate::sampling::ModelSampling;
 use crate::slot::Job;
+use crate::vision;
 use crate::worker::{self, Command};
 
 /// Some of llama.cpp's tokenisers and parsers recurse once for each character. Only pages that are used take memory.
@@ -57,6 +58,7 @@ impl Engine {
         progress: impl FnMut(f32) -> ControlFlow<()> + Send + 'static,
     ) -> Result<Self, Error> {
         let (commands, received) = channel();
+        let returned = commands.clone();
         let (ready, loaded) = channel();
         let tally = Arc::new(Tally::default());
         let counted = Arc::clone(&tally);
@@ -66,7 +68,7 @@ impl Engine {
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 let _running = running;
-                worker::run(&config, progress, &ready, &received, counted);
+                worker::run(&config, progress, &ready, &received, &returned, counted);
             })
             .map_err(|e| Error::Internal(format!("the engine's thread cannot be started: {e}")))?;
         let (info, sampling) = loaded
@@ -186,6 +188,7 @@ pub(crate) fn text_job(
     let job = Job {
         request,
         sampling,
+        images: Vec::new(),
         reply: TextReply::new(listener),
         cancelled: Arc::clone(&cancelled),
         accepted: Instant::now(),
@@ -205,6 +208,12 @@ pub(crate) fn embed_job(
     }
     if request.inputs.is_empty() {
         return Err(Error::invalid("there is no input to embed"));
+    }
+    let ranks = info.capabilities.embedding.is_some_and(|embedding| embedding.pooling == Pooling::Rank);
+    if request.query.is_some() && !ranks {
+        return Err(Error::Unsupported(
+            "only a model with pooling `rank` scores texts against a query; leave query out".to_owned(),
+        ));
     }
     enter(tally, info)?;
     let cancelled = Arc::new(AtomicBool::new(false));
@@ -232,9 +241,7 @@ fn check_generates(info: &ModelInfo) -> Result<(), Error> {
     Err(Error::Unsupported(
         match capabilities.class {
             ModelClass::EncoderOnly => "an encoder-only model writes no text; use embed",
-            ModelClass::EncoderDecoder => {
-                "writing text with an encoder-decoder model is not supported; use a decoder-only model"
-            }
+            ModelClass::EncoderDecoder => "the model drafts for another one and writes no text of its own",
             ModelClass::DecoderOnly if capabilities.embeds => {
                 "the model is loaded for embeddings; load it without embeddings to write text"
             }
@@ -253,6 +260,11 @@ fn check_request(request: &TextRequest, info: &ModelInfo) -> Result<(), Error> {
     }
     if request.grammar.is_some() && request.json_schema.is_some() {
         return Err(Error::invalid("grammar and json_schema exclude each other; give one of them"));
+    }
+    if vision::has_media(request) && !info.capabilities.sees {
+        return Err(Error::Unsupported(
+            "the model takes no images; load it with the projector that belongs to it, or send text only".to_owned(),
+        ));
     }
     conversation::check(request)?;
     match &request.input {

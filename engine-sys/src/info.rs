@@ -72,6 +72,8 @@ pub struct Capabilities {
     pub generates_text: bool,
     /// Whether it turns texts into vectors.
     pub embeds: bool,
+    /// Whether it takes images, beside text.
+    pub sees: bool,
     /// Whether the file holds a chat template.
     pub has_chat_template: bool,
     /// What its vectors are like, if it embeds.

@@ -17,12 +17,16 @@ mod embed;
 mod engine;
 mod error;
 mod exit;
+#[cfg(not(target_os = "emscripten"))]
+mod eyes;
 mod gguf;
 mod info;
 mod log;
 mod model;
+mod pixels;
 mod plan;
 mod prefix;
+mod projector;
 mod prompt;
 mod reader;
 mod reply;
@@ -34,6 +38,7 @@ mod slot;
 mod snapshots;
 mod sys;
 mod template;
+mod vision;
 mod vocab;
 #[cfg(target_os = "emscripten")]
 mod web;
@@ -42,14 +47,15 @@ mod worker;
 #[cfg(feature = "bare")]
 pub use bare::Bare;
 pub use config::{
-    CacheConfig, CacheMode, CacheType, ContextConfig, FlashAttention, GpuLayers, LogitBias, ModelConfig, Placement,
-    Policy, Pooling, SamplerStage, Sampling, SchedulerConfig,
+    CacheConfig, CacheMode, CacheType, ContextConfig, FlashAttention, GpuLayers, LogitBias, ModelConfig,
+    MultimodalConfig, Placement, Policy, Pooling, SamplerStage, Sampling, SchedulerConfig,
 };
 pub use counters::{Counters, Histogram};
 pub use engine::{Cancel, Engine, inspect};
 pub use error::{Error, ModelFault};
 pub use info::{Capabilities, EmbeddingInfo, ModelClass, ModelInfo};
 pub use request::{
-    CacheSource, ChatMessage, Delta, EmbedRequest, Embedding, Finish, Input, InterToken, Listener, Outcome, Part,
-    ResponseFormat, Role, Stats, TextRequest, TokenBatch, TokenLogprob, Tool, ToolCall, ToolChoice, ToolResult,
+    CacheSource, ChatMessage, Delta, EmbedRequest, Embedding, Finish, Input, InterToken, Listener, MEDIA_MARKER, Media,
+    Outcome, Part, ResponseFormat, Role, Stats, TextRequest, TokenBatch, TokenLogprob, Tool, ToolCall, ToolChoice,
+    ToolResult,
 };

@@ -12,7 +12,7 @@ use crate::gguf;
 use crate::info::ModelClass;
 use crate::log;
 use crate::sys;
-use crate::vocab::Vocab;
+use crate::vocab::{Token, Vocab};
 
 /// Reports how much of a load is done, from 0 to 1, and may end it.
 pub(crate) type Progress = dyn FnMut(f32) -> ControlFlow<()>;
@@ -122,6 +122,16 @@ impl Model {
         }
     }
 
+    /// The token that every answer begins with; none of a model that continues its prompt.
+    pub(crate) fn answer_start(&self) -> Option<Token> {
+        (self.class() == ModelClass::EncoderDecoder).then(|| {
+            // SAFETY: see `class`.
+            let start = unsafe { sys::llama_model_decoder_start_token(self.raw()) };
+            // Files without the key mean the beginning of a text, and T5's tokenisers, which have none, the padding 0.
+            if self.vocab.contains(start) { start } else { self.vocab.beginning().unwrap_or(0) }
+        })
+    }
+
     /// Whether it fills a text in rather than continuing it.
     pub(crate) fn is_diffusion(&self) -> bool {
         // SAFETY: see `class`.
@@ -148,6 +158,12 @@ impl Model {
     pub(crate) fn embedding_length(&self) -> u32 {
         // SAFETY: see `class`.
         positive(unsafe { sys::llama_model_n_embd(self.raw()) })
+    }
+
+    /// Numbers in a vector that goes in.
+    pub(crate) fn input_length(&self) -> u32 {
+        // SAFETY: see `class`.
+        positive(unsafe { sys::llama_model_n_embd_inp(self.raw()) })
     }
 
     /// Numbers in a vector that comes out, which some models project to another length.
@@ -185,6 +201,12 @@ impl Model {
     pub(crate) fn chat_template(&self) -> Option<String> {
         // SAFETY: see `class`; the template lives as long as the model.
         unsafe { text(sys::llama_model_chat_template(self.raw(), std::ptr::null())) }
+    }
+
+    /// How a query and a text are put together for a score, with `{query}` and `{document}` in it.
+    pub(crate) fn rerank_template(&self) -> Option<String> {
+        // SAFETY: see `class`; the template lives as long as the model, and the name ends with a zero byte.
+        unsafe { text(sys::llama_model_chat_template(self.raw(), c"rerank".as_ptr())) }
     }
 
     pub(crate) fn description(&self) -> String {

@@ -4,7 +4,8 @@
 use std::thread::available_parallelism;
 
 use crate::config::{
-    CacheConfig, CacheMode, CacheType, ContextConfig, FlashAttention, ModelConfig, Policy, Pooling, SchedulerConfig,
+    CacheConfig, CacheMode, CacheType, ContextConfig, FlashAttention, ModelConfig, MultimodalConfig, Policy, Pooling,
+    SchedulerConfig,
 };
 use crate::context::{pooling_from, pooling_number};
 use crate::error::Error;
@@ -68,12 +69,14 @@ pub(crate) struct Plan {
     pub(crate) snapshot_bytes: u64,
     /// Tokens that a shift of a full context keeps; none where there is no shift.
     pub(crate) shift: Option<u32>,
+    /// Whether there is a projector.
+    sees: bool,
 }
 
 impl Plan {
     /// Checks `config` against the model and fills in the defaults.
     pub(crate) fn new(config: &ModelConfig, model: &Model) -> Result<Self, Error> {
-        let ModelConfig { context: config, scheduler, cache, .. } = config;
+        let ModelConfig { context: config, scheduler, cache, multimodal, .. } = config;
         let slots = ranged("n_parallel", config.n_parallel.unwrap_or(1), 1, MAX_SLOTS)?;
         let context = context_length(config, model.context_length())?;
         let total = context.checked_mul(slots).filter(|total| i32::try_from(*total).is_ok());
@@ -91,10 +94,19 @@ impl Plan {
         };
         let threads_batch = ranged("n_threads_batch", config.n_threads_batch.unwrap_or(threads), 1, most_threads())?;
         let purpose = purpose(config, model)?;
-        if matches!(purpose, Purpose::Vectors(_)) && (config.n_batch.is_some() || config.n_ubatch.is_some()) {
+        let encodes = model.class() == ModelClass::EncoderDecoder;
+        // An encoder sees a whole text at once, and pooling needs all of its tokens in one computation.
+        let is_whole = encodes || matches!(purpose, Purpose::Vectors(_));
+        if is_whole && (config.n_batch.is_some() || config.n_ubatch.is_some()) {
             return Err(Error::configuration(
-                "n_batch and n_ubatch have no effect on embeddings, whose batches are as long as n_ctx; leave them out",
+                "n_batch and n_ubatch have no effect on encoders and embeddings, whose batches are as long as n_ctx; \
+                 leave them out",
             ));
+        }
+        if encodes && slots > 1 {
+            return Err(Error::configuration(format!(
+                "n_parallel is {slots}; an encoder-decoder model answers one request at a time"
+            )));
         }
         let plan = Self {
             purpose,
@@ -112,20 +124,18 @@ impl Plan {
             prefill_chunk: chunk_size(scheduler, batch)?,
             running: ranged("max_running_requests", scheduler.max_running_requests.unwrap_or(slots), 1, slots)?,
             queue: ranged("max_queued_requests", scheduler.max_queued_requests.unwrap_or(DEFAULT_QUEUE), 0, MAX_QUEUE)?,
-            cache_mode: cache.mode.unwrap_or_default(),
+            cache_mode: if encodes { CacheMode::Disabled } else { cache.mode.unwrap_or_default() },
             snapshot_entries: snapshot_entries(cache)?,
             snapshot_bytes: cache.max_snapshot_bytes.unwrap_or(DEFAULT_SNAPSHOT_BYTES),
             shift: shift(cache, context)?,
+            sees: multimodal.projector.is_some(),
         };
         plan.check_cache()?;
-        if purpose != Purpose::Text {
+        check_multimodal(multimodal, purpose == Purpose::Text && !encodes, plan.shift.is_some())?;
+        if encodes || purpose != Purpose::Text {
             refuse_text_options(scheduler, cache)?;
         }
-        Ok(match purpose {
-            // An encoder sees a whole text at once, and pooling needs all of its tokens in one computation.
-            Purpose::Vectors(_) => Self { batch: context, ubatch: context, ..plan },
-            Purpose::Text | Purpose::Nothing => plan,
-        })
+        Ok(if is_whole { Self { batch: context, ubatch: context, ..plan } } else { plan })
     }
 
     fn check_cache(&self) -> Result<(), Error> {
@@ -149,6 +159,7 @@ impl Plan {
             class: model.class(),
             generates_text: self.purpose == Purpose::Text,
             embeds: embedding.is_some(),
+            sees: self.sees,
             has_chat_template: model.chat_template().is_some(),
             embedding,
         }
@@ -159,6 +170,19 @@ impl Plan {
         EMBEDDING_SEQUENCES.min(self.context)
     }
 
+    /// Threads that compute a prompt.
+    pub(crate) fn threads(&self) -> i32 {
+        i32::try_from(self.threads_batch).unwrap_or(1)
+    }
+
+    pub(crate) fn flash_attention_type(&self) -> sys::llama_flash_attn_type {
+        match self.flash_attention {
+            FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
+            FlashAttention::Enabled => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
+            FlashAttention::Disabled => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
+        }
+    }
+
     /// llama.cpp's own form of the plan.
     pub(crate) fn params(&self) -> sys::llama_context_params {
         // SAFETY: a function without arguments that fills a struct.
@@ -167,12 +191,8 @@ impl Plan {
         params.n_batch = self.batch;
         params.n_ubatch = self.ubatch;
         params.n_threads = i32::try_from(self.threads).unwrap_or(1);
-        params.n_threads_batch = i32::try_from(self.threads_batch).unwrap_or(1);
-        params.flash_attn_type = match self.flash_attention {
-            FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
-            FlashAttention::Enabled => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
-            FlashAttention::Disabled => sys::LLAMA_FLASH_ATTN_TYPE_DISABLED,
-        };
+        params.n_threads_batch = self.threads();
+        params.flash_attn_type = self.flash_attention_type();
         params.type_k = cache_number(self.cache_type_k);
         params.type_v = cache_number(self.cache_type_v);
         params.embeddings = vectors;
@@ -224,14 +244,39 @@ fn shift(config: &CacheConfig, context: u32) -> Result<Option<u32>, Error> {
     ranged("retained_prefix_tokens", retained, 0, context.saturating_sub(2)).map(Some)
 }
 
-/// Embeddings have no slots, and nothing of theirs is kept.
+fn check_multimodal(config: &MultimodalConfig, writes: bool, shifts: bool) -> Result<(), Error> {
+    let MultimodalConfig { projector, use_gpu, image_min_tokens, image_max_tokens } = config;
+    if projector.is_none() {
+        if use_gpu.is_some() || image_min_tokens.is_some() || image_max_tokens.is_some() {
+            return Err(Error::configuration(
+                "multimodal.use_gpu, image_min_tokens and image_max_tokens have an effect on a projector only; give one or leave them out",
+            ));
+        }
+        return Ok(());
+    }
+    if !writes {
+        return Err(Error::configuration(
+            "only a decoder-only model that writes text takes images; leave projector out",
+        ));
+    }
+    if shifts {
+        return Err(Error::configuration(
+            "a context with images cannot be shifted; leave context_shift or projector out",
+        ));
+    }
+    let most = i32::MAX.unsigned_abs();
+    let fewest = ranged("image_min_tokens", image_min_tokens.unwrap_or(1), 1, most)?;
+    ranged("image_max_tokens", image_max_tokens.unwrap_or(most), fewest, most).map(drop)
+}
+
+/// Encoders read their prompts at once and embeddings have no slots; nothing of theirs is kept.
 fn refuse_text_options(scheduler: &SchedulerConfig, cache: &CacheConfig) -> Result<(), Error> {
     let SchedulerConfig { policy, prefill_chunk_size, max_running_requests, max_queued_requests: _ } = scheduler;
     let scheduled = policy.is_some() || prefill_chunk_size.is_some() || max_running_requests.is_some();
     if scheduled || *cache != CacheConfig::default() {
         return Err(Error::configuration(
-            "policy, prefill_chunk_size, max_running_requests and the cache have an effect on writing text only; leave \
-             them out",
+            "policy, prefill_chunk_size, max_running_requests and the cache have an effect on decoder-only models that \
+             write text; leave them out",
         ));
     }
     Ok(())
@@ -257,9 +302,10 @@ fn purpose(config: &ContextConfig, model: &Model) -> Result<Purpose, Error> {
         (ModelClass::EncoderOnly, false) => {
             Err(Error::configuration("an encoder-only model does nothing but embeddings; leave embeddings out"))
         }
-        (ModelClass::EncoderDecoder, false) => Ok(Purpose::Nothing),
         (ModelClass::DecoderOnly, false) if model.is_diffusion() => Ok(Purpose::Nothing),
-        (ModelClass::DecoderOnly, false) => Ok(Purpose::Text),
+        // Drafts of a larger model have an encoder too, for that model's vectors.
+        (ModelClass::EncoderDecoder, false) if model.architecture() != "t5" => Ok(Purpose::Nothing),
+        (ModelClass::DecoderOnly | ModelClass::EncoderDecoder, false) => Ok(Purpose::Text),
         (ModelClass::DecoderOnly | ModelClass::EncoderOnly, true) => pooling(config, model).map(Purpose::Vectors),
     }
 }

@@ -4,21 +4,28 @@
 //! characters and does not end itself. Only the template's own text is parsed for control tokens.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::chat::Chat;
 use crate::conversation::{self, Turn};
 use crate::error::Error;
-use crate::request::{ChatMessage, Input, TextRequest};
+use crate::request::{ChatMessage, Input, MEDIA_MARKER, TextRequest};
 use crate::template::{Part, Template};
+use crate::vision::{Image, Placed};
 use crate::vocab::{Token, Vocab};
 
 /// Stands in a rendering where two texts must not become one token. A private-use character that no known font or
 /// application uses.
 const FENCE: char = '\u{10FFFD}';
 
+/// Stands in a rendering where an image is.
+const IMAGE: char = '\u{10FFFC}';
+
 /// What a request starts with.
 pub(crate) struct Prompt {
     pub(crate) tokens: Vec<Token>,
+    /// Images in it.
+    pub(crate) placed: Vec<Placed>,
     /// How the answer is taken apart, where it is more than text.
     pub(crate) chat: Option<Chat>,
 }
@@ -32,12 +39,13 @@ pub(crate) fn prepare(
     vocab: &Vocab,
     template: Option<&Template>,
     request: &TextRequest,
+    images: &[Arc<Image>],
     context: u32,
 ) -> Result<Prompt, Error> {
     let prompt = match &request.input {
         Input::Prompt(prompt) => {
             check_length(vocab, prompt.len(), context)?;
-            Prompt { tokens: vocab.tokenize(prompt.as_bytes(), true, false)?, chat: None }
+            prepare_query(vocab, prompt, images)?
         }
         Input::Chat(messages) => {
             let template = template.ok_or_else(no_template)?;
@@ -45,21 +53,45 @@ pub(crate) fn prepare(
             template.check_takes(messages)?;
             match conversation::turns(messages) {
                 Some(turns) if request.tools.is_empty() && template.is_plain() => {
-                    Prompt { tokens: tokenize_chat(vocab, template, &turns)?, chat: None }
+                    let tokens = tokenize_chat(vocab, template, &turns)?;
+                    Prompt { tokens, placed: Vec::new(), chat: None }
                 }
-                _ => prepare_chat(vocab, template, request, messages)?,
+                _ => prepare_chat(vocab, template, request, messages, images)?,
             }
         }
     };
     if prompt.tokens.is_empty() {
         return Err(Error::invalid("the prompt is empty"));
     }
-    let count = u32::try_from(prompt.tokens.len()).unwrap_or(u32::MAX);
+    let taken = prompt.tokens.len() + prompt.placed.iter().map(Placed::surplus).sum::<usize>();
+    let count = u32::try_from(taken).unwrap_or(u32::MAX);
     // One token of room, because an answer has at least one.
     if count >= context {
         return Err(Error::PromptTooLong { prompt_tokens: count, context_tokens: context });
     }
     Ok(prompt)
+}
+
+/// Tokenises a raw prompt, with images where their markers are. Those without one come first.
+fn prepare_query(vocab: &Vocab, prompt: &str, images: &[Arc<Image>]) -> Result<Prompt, Error> {
+    if images.is_empty() {
+        return Ok(Prompt { tokens: vocab.tokenize(prompt.as_bytes(), true, false)?, placed: Vec::new(), chat: None });
+    }
+    let texts: Vec<&str> = prompt.split(MEDIA_MARKER).collect();
+    let first = images.len().saturating_sub(texts.len().saturating_sub(1));
+    let (before, mut inside) = (images.get(..first).unwrap_or_default(), images.iter().skip(first));
+    let mut tokens = vocab.tokenize(b"", true, false)?;
+    let mut placed = Vec::new();
+    for image in before {
+        image.append(&mut tokens, &mut placed);
+    }
+    for text in texts {
+        tokens.extend(vocab.tokenize(text.as_bytes(), false, false)?);
+        if let Some(image) = inside.next() {
+            image.append(&mut tokens, &mut placed);
+        }
+    }
+    Ok(Prompt { tokens, placed, chat: None })
 }
 
 /// Renders a conversation through llama.cpp's chat parser, which does not tell who wrote what: fences do.
@@ -68,21 +100,30 @@ fn prepare_chat(
     template: &Template,
     request: &TextRequest,
     messages: &[ChatMessage],
+    images: &[Arc<Image>],
 ) -> Result<Prompt, Error> {
-    let written = conversation::to_json(request, messages, |text| fence(vocab, text))?;
+    let image = format!("{FENCE}{IMAGE}{FENCE}");
+    let written = conversation::to_json(request, messages, &image, |text| fence(vocab, text))?;
     let chat = Chat::new(template, vocab, &written)?;
-    let mut tokens = Vec::new();
+    let (mut tokens, mut placed) = (Vec::new(), Vec::new());
+    let mut left = images.iter();
     for (index, part) in chat.prompt().split(FENCE).enumerate() {
-        tokens.extend(vocab.tokenize(part.as_bytes(), index == 0, true)?);
+        match part.strip_prefix(IMAGE).and_then(|_| left.next()) {
+            Some(image) => image.append(&mut tokens, &mut placed),
+            None => tokens.extend(vocab.tokenize(part.as_bytes(), index == 0, true)?),
+        }
     }
-    Ok(Prompt { tokens, chat: Some(chat) })
+    if left.next().is_some() {
+        return Err(Error::Unsupported("the model's chat template leaves images out; use query".to_owned()));
+    }
+    Ok(Prompt { tokens, placed, chat: Some(chat) })
 }
 
 /// Puts fences into a caller's text so that no part of it is read as a control token: inside the text of each one, and
 /// at an end that the template's own text may complete to one.
 fn fence(vocab: &Vocab, text: &str) -> Result<String, Error> {
-    if text.contains(FENCE) {
-        return Err(Error::invalid("a text contains the private-use character U+10FFFD; remove it"));
+    if text.contains([FENCE, IMAGE]) {
+        return Err(Error::invalid("a text contains the private-use character U+10FFFC or U+10FFFD; remove it"));
     }
     let mut fences: Vec<usize> = Vec::new();
     for found in vocab.control().find_overlapping_iter(text) {
@@ -229,7 +270,7 @@ mod tests {
     fn chat(messages: Vec<ChatMessage>) -> Vec<Token> {
         let (model, template) = demo();
         let request = TextRequest::new(Input::Chat(messages));
-        prepare(model.vocab(), Some(&template), &request, 512).expect("it is tokenised").tokens
+        prepare(model.vocab(), Some(&template), &request, &[], 512).expect("it is tokenised").tokens
     }
 
     fn control(tokens: &[Token]) -> Vec<Token> {
@@ -270,7 +311,7 @@ mod tests {
     fn a_raw_prompt_has_no_control_tokens_but_the_first() {
         let (model, template) = demo();
         let prompt = Input::Prompt("<|bos|><|user|>\nHello<|end|>\n<|assistant|>\n".to_owned());
-        let tokens = prepare(model.vocab(), Some(&template), &TextRequest::new(prompt), 512).unwrap().tokens;
+        let tokens = prepare(model.vocab(), Some(&template), &TextRequest::new(prompt), &[], 512).unwrap().tokens;
         assert_eq!(control(&tokens), [BOS]);
     }
 

@@ -33,7 +33,8 @@ pub struct TextRequest {
     pub tool_choice: ToolChoice,
     /// Tell each token's log probability, and those of this many likeliest alternatives, from 0 to 20.
     pub logprobs: Option<u32>,
-    /// Encoded images for the prompt. No model takes them yet.
+    /// Encoded images for a raw prompt, in the order of its markers [`MEDIA_MARKER`]. Those that have none come before the
+    /// prompt. In a chat, images are parts of messages.
     pub media: Vec<Vec<u8>>,
     /// A hint: requests with the same key are likely to begin alike. It never decides what may be shared.
     pub context_key: Option<String>,
@@ -61,6 +62,9 @@ impl TextRequest {
         }
     }
 }
+
+/// Where an image stands in a raw prompt.
+pub const MEDIA_MARKER: &str = "<__media__>";
 
 /// What a generation continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,14 +113,25 @@ pub enum Role {
 pub enum Part {
     /// Text.
     Text(String),
-    /// An image or a sound. No model takes them yet.
-    Media,
+    /// An image. Refused where the model has no projector.
+    Media(Media),
     /// A tool call of the assistant.
     ToolCall(ToolCall),
     /// The result of a tool call. A message with one holds nothing else.
     ToolResult(ToolResult),
     /// Reasoning of the assistant that is not part of its answer. Templates without a place for it leave it out.
     Reasoning(String),
+}
+
+/// An image of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Media {
+    /// The encoded file: PNG, JPEG, WebP or GIF.
+    Bytes(Vec<u8>),
+    /// An address. Refused: an engine reads none.
+    Url(String),
+    /// An image that was taken out already. Refused in a request.
+    Seen,
 }
 
 /// A call that the model wants made.
@@ -317,6 +332,8 @@ pub struct EmbedRequest {
     pub inputs: Vec<String>,
     /// Whether vectors are scaled to length 1. Default true; scores of `Pooling::Rank` never are.
     pub normalize: Option<bool>,
+    /// What each input is scored against. Refused where pooling is not `Pooling::Rank`.
+    pub query: Option<String>,
 }
 
 /// The answer to an [`EmbedRequest`].

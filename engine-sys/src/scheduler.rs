@@ -144,12 +144,15 @@ impl<B: Backend> Scheduler<B> {
         self.end_cancelled();
         self.admit();
         self.settle();
+        self.encode();
         let shares = self.fill_batch();
-        if !shares.is_empty() {
+        let is_alone = shares.is_empty();
+        if !is_alone {
             let (begun, tokens) = (Instant::now(), self.batch.len());
             self.compute(&shares);
             self.tally.computed(&Computed { slots: shares.len(), tokens, time: begun.elapsed() });
         }
+        self.look(is_alone);
         self.tally.holds(self.places.iter().map(Place::held).sum(), self.snapshots.bytes());
         !self.queue.is_empty() || self.running() > 0
     }
@@ -214,6 +217,58 @@ impl<B: Backend> Scheduler<B> {
         }
     }
 
+    /// Has the encoder of a model that has one read the prompts of requests that started. There is one slot then: what the
+    /// encoder read last is what every sequence looks at.
+    fn encode(&mut self) {
+        for index in 0..self.places.len() {
+            let Some(slot) = self.places.get_mut(index).and_then(|place| place.slot.as_mut()) else { continue };
+            let Some(tokens) = slot.take_unread() else { continue };
+            let (begun, cancelled) = (Instant::now(), slot.cancelled());
+            let encoded = self.backend.encode(&tokens, cancelled);
+            self.tally.computed(&Computed { slots: 1, tokens: tokens.len(), time: begun.elapsed() });
+            match encoded {
+                Ok(()) => {
+                    if let Some(slot) = self.places.get_mut(index).and_then(|place| place.slot.as_mut()) {
+                        slot.encoded(tokens.len());
+                    }
+                }
+                Err(Failed::Cancelled) => self.finish(index, Finish::Cancelled),
+                Err(Failed::Broken(reason)) => {
+                    self.fail(index, Error::Internal(format!("the computation failed: {reason}")));
+                }
+            }
+        }
+    }
+
+    /// Computes a part of an image for the request that waits longest for it. Vectors and tokens do not go into one batch.
+    fn look(&mut self, is_alone: bool) {
+        let slots = self.places.iter().enumerate().filter_map(|(index, place)| Some((index, place.slot.as_ref()?)));
+        let waiting = slots.filter(|(_, slot)| slot.next_image().is_some()).min_by_key(|(_, slot)| slot.started());
+        let chunk = if is_alone { self.rules.chunk_alone } else { self.rules.chunk };
+        let most = chunk.min(self.backend.batch_size());
+        let Some((index, sight, cancelled)) =
+            waiting.and_then(|(index, slot)| Some((index, slot.sight(index, most)?, slot.cancelled())))
+        else {
+            return;
+        };
+        let begun = Instant::now();
+        let seen = self.backend.look(&sight, cancelled);
+        self.tally.computed(&Computed { slots: 1, tokens: sight.count, time: begun.elapsed() });
+        match seen {
+            Ok(()) => {
+                if let Some(slot) = self.places.get_mut(index).and_then(|place| place.slot.as_mut()) {
+                    slot.saw(sight.count);
+                }
+                let output = sight.chooses.then(|| sight.count.saturating_sub(1));
+                self.advance(&Share { slot: index, count: 0, output });
+            }
+            Err(Failed::Cancelled) => self.end_cancelled(),
+            Err(Failed::Broken(reason)) => {
+                self.fail(index, Error::Internal(format!("the computation failed: {reason}")));
+            }
+        }
+    }
+
     fn find(&self, slot: &Slot<B::Sampler>) -> prefix::Plan {
         if !self.rules.keeps_live() {
             return prefix::Plan::Start(None);
@@ -226,7 +281,9 @@ impl<B: Backend> Scheduler<B> {
             is_akin: place.key.is_some() && place.key == slot.key,
             used: place.used,
         });
-        prefix::find(slot.beginning(), candidates, |index, held, kept| self.backend.can_cut(index, held, kept))
+        prefix::find(slot.beginning(), candidates, |index, held, kept| {
+            !slot.divides(kept) && self.backend.can_cut(index, held, kept)
+        })
     }
 
     /// Starts a request in a free slot, with as much of its prompt as is computed already.
@@ -238,10 +295,10 @@ impl<B: Backend> Scheduler<B> {
         };
         let live = source.map_or(0, |source| source.shared);
         let continues = source.is_some_and(|source| source.slot == target && source.is_mostly_shared());
-        if !continues || self.saved(slot.beginning(), live).is_some() {
+        if !continues || self.saved(&slot, live).is_some() {
             self.save(target);
         }
-        let saved = self.saved(slot.beginning(), live);
+        let saved = self.saved(&slot, live);
         let reused = match (saved, source) {
             (Some((snapshot, shared)), _) => {
                 self.restore(target, snapshot, shared).then_some((CacheSource::Snapshot, shared))
@@ -284,14 +341,19 @@ impl<B: Backend> Scheduler<B> {
     }
 
     /// The snapshot that holds most of a prompt's beginning, if that is more than `live` tokens.
-    fn saved(&self, beginning: &[Token], live: usize) -> Option<(usize, usize)> {
-        let best = self.snapshots.best(beginning, |held, kept| self.backend.can_cut_saved(held, kept));
+    fn saved(&self, slot: &Slot<B::Sampler>, live: usize) -> Option<(usize, usize)> {
+        let can_cut = |held, kept| !slot.divides(kept) && self.backend.can_cut_saved(held, kept);
+        let best = self.snapshots.best(slot.beginning(), can_cut);
         best.filter(|(_, shared)| *shared > live)
     }
 
     /// Saves what a free slot holds, where snapshots are kept, before it is lost.
     fn save(&mut self, index: usize) {
         let Some(place) = self.places.get(index).filter(|place| place.held.len() >= WORTH_SAVING) else { return };
+        // A saved state does not hold where the vectors of an image stand in its grid.
+        if place.held.iter().any(|token| *token < 0) {
+            return;
+        }
         if !self.rules.keeps_snapshots() || !self.snapshots.wants(&place.held) {
             return;
         }
@@ -330,6 +392,9 @@ impl<B: Backend> Scheduler<B> {
             let Some(slot) = self.places.get(index).and_then(|place| place.slot.as_ref()).filter(|_| room > 0) else {
                 break;
             };
+            if slot.next_image().is_some() {
+                continue;
+            }
             let share = add_share(&mut self.batch, index, slot, room);
             room -= share.count;
             shares.push(share);

@@ -10,16 +10,20 @@ use crate::backend::Prepared;
 use crate::counters::{End, Tally};
 use crate::cutter::{Cut, Cutter};
 use crate::error::Error;
+use crate::projector::Vectors;
 use crate::reader::Reader;
 use crate::reply::TextReply;
 use crate::request::{CacheSource, Delta, Finish, InterToken, Outcome, Stats, TextRequest, TokenBatch, TokenLogprob};
 use crate::sampling::Resolved;
+use crate::vision::{Image, Placed};
 use crate::vocab::Token;
 
 /// A request for text that waits for a slot.
 pub(crate) struct Job {
     pub(crate) request: TextRequest,
     pub(crate) sampling: Resolved,
+    /// Images that were looked at, in the order in which the request has them.
+    pub(crate) images: Vec<Arc<Image>>,
     pub(crate) reply: TextReply,
     pub(crate) cancelled: Arc<AtomicBool>,
     pub(crate) accepted: Instant,
@@ -37,6 +41,14 @@ impl Job {
         self.reply.done(Ok(Outcome { finish: Finish::Cancelled, input_tokens: 0, output_tokens: 0, stats }));
     }
 
+    /// Ends it before it ran, as cancelled or with an error.
+    pub(crate) fn end_early(self, error: Error, tally: &Tally) {
+        match error {
+            Error::Cancelled => self.cancel(tally),
+            error => self.fail(error, tally),
+        }
+    }
+
     /// Ends it before it ran, with an error.
     pub(crate) fn fail(self, error: Error, tally: &Tally) {
         tally.left_queue(End::Failed);
@@ -48,8 +60,17 @@ impl Job {
 pub(crate) struct Slot<S> {
     /// The hint of whoever asked, which requests with the same beginning share.
     pub(crate) key: Option<String>,
-    /// The prompt, then the tokens that were chosen; without those that a shift removed.
+    /// What an encoder still has to read before anything else.
+    unread: Option<Vec<Token>>,
+    /// Tokens that an encoder has read.
+    encoded: usize,
+    /// The prompt, then the tokens that were chosen; without those that a shift removed. Where an image is, numbers stand
+    /// that are no tokens.
     tokens: Vec<Token>,
+    /// Images in the prompt.
+    placed: Vec<Placed>,
+    /// Vectors of the next image that are computed.
+    seen: usize,
     /// Tokens of these that are computed.
     held: usize,
     /// Tokens of the prompt.
@@ -90,6 +111,20 @@ struct Clock {
     gaps: Vec<Duration>,
 }
 
+/// A part of an image that is computed next.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    pub(crate) vectors: Arc<Vectors>,
+    /// The first vector of the part, and how many they are.
+    pub(crate) from: usize,
+    pub(crate) count: usize,
+    /// Position of the image's first vector.
+    pub(crate) start: usize,
+    pub(crate) sequence: usize,
+    /// Whether a token is chosen after the last of them.
+    pub(crate) chooses: bool,
+}
+
 /// What a slot wants to compute next.
 pub(crate) struct Feed<'a> {
     pub(crate) tokens: &'a [Token],
@@ -102,8 +137,9 @@ pub(crate) struct Feed<'a> {
 impl<S> Slot<S> {
     /// Starts a request in a context of `context` tokens, which may be shifted.
     pub(crate) fn new(job: Job, prepared: Prepared<S>, context: u32, shifts: bool) -> Self {
-        let Prepared { prompt, sampler, reader } = prepared;
-        let room = if shifts { context } else { context.saturating_sub(count(prompt.len())) };
+        let Prepared { encoded, prompt, placed, sampler, reader } = prepared;
+        let taken = prompt.len() + placed.iter().map(Placed::surplus).sum::<usize>();
+        let room = if shifts { context } else { context.saturating_sub(count(taken)) };
         let limit = match job.request.max_tokens {
             Some(most) if shifts => most,
             Some(most) => most.min(room),
@@ -113,9 +149,13 @@ impl<S> Slot<S> {
         stops.extend(reader.iter().flat_map(|reader| reader.chat().stops()).cloned());
         Self {
             key: job.request.context_key,
+            unread: encoded,
+            encoded: 0,
             held: 0,
             prompt: prompt.len(),
             tokens: prompt,
+            placed,
+            seen: 0,
             reused: 0,
             source: CacheSource::None,
             context: context as usize,
@@ -195,6 +235,16 @@ impl<S> Slot<S> {
         if self.is_prefilling() { &self.tokens } else { &[] }
     }
 
+    /// Takes what the encoder has to read.
+    pub(crate) fn take_unread(&mut self) -> Option<Vec<Token>> {
+        self.unread.take()
+    }
+
+    /// Takes note that the encoder has read `count` tokens.
+    pub(crate) fn encoded(&mut self, count: usize) {
+        self.encoded = count;
+    }
+
     /// Takes note that the first `count` tokens of the prompt are computed already.
     pub(crate) fn reuse(&mut self, source: CacheSource, count: usize) {
         self.held = count;
@@ -204,7 +254,42 @@ impl<S> Slot<S> {
 
     /// Whether the context has no room for another token.
     pub(crate) fn is_full(&self) -> bool {
-        self.held >= self.context
+        self.places(self.held) >= self.context
+    }
+
+    /// Places in the memory that the first `count` positions take.
+    fn places(&self, count: usize) -> usize {
+        count + self.placed.iter().filter(|placed| placed.end() <= count).map(Placed::surplus).sum::<usize>()
+    }
+
+    /// Whether its beginning of `count` positions ends inside an image.
+    pub(crate) fn divides(&self, count: usize) -> bool {
+        self.placed.iter().any(|placed| placed.at < count && count < placed.end())
+    }
+
+    /// The image that is computed next, if it is one.
+    pub(crate) fn next_image(&self) -> Option<&Placed> {
+        self.placed.iter().find(|placed| placed.at == self.held)
+    }
+
+    /// The next part of an image, of at most `most` vectors where it can be divided.
+    pub(crate) fn sight(&self, sequence: usize, most: usize) -> Option<Sight> {
+        let placed = self.next_image()?;
+        let vectors = Arc::clone(&placed.vectors);
+        let left = vectors.count.saturating_sub(self.seen);
+        let count = if vectors.is_mutual { left } else { left.min(most) };
+        let chooses = count == left && placed.end() == self.tokens.len();
+        Some(Sight { vectors, from: self.seen, count, start: placed.at, sequence, chooses })
+    }
+
+    /// Takes note that `count` vectors of `sight` were computed.
+    pub(crate) fn saw(&mut self, count: usize) {
+        self.seen += count;
+        let whole = self.next_image().filter(|placed| placed.vectors.count <= self.seen);
+        if let Some(positions) = whole.map(|placed| placed.vectors.positions) {
+            self.seen = 0;
+            self.computed(positions);
+        }
     }
 
     /// Makes room: of the tokens after the first `kept`, the older half goes. Returns how many.
@@ -216,11 +301,12 @@ impl<S> Slot<S> {
         count
     }
 
-    /// The next tokens to compute, at most `most`.
+    /// The next tokens to compute, at most `most`; none where an image comes first.
     pub(crate) fn feed(&self, most: usize) -> Feed<'_> {
-        let end = self.tokens.len().min(self.held.saturating_add(most));
+        let image = self.placed.iter().map(|placed| placed.at).filter(|at| *at >= self.held).min();
+        let end = self.tokens.len().min(self.held.saturating_add(most)).min(image.unwrap_or(usize::MAX));
         let tokens = self.tokens.get(self.held..end).unwrap_or_default();
-        Feed { tokens, position: self.held, chooses: end == self.tokens.len() }
+        Feed { tokens, position: self.held, chooses: end == self.tokens.len() && !tokens.is_empty() }
     }
 
     /// Takes note that `count` tokens of `feed` were computed.
@@ -291,7 +377,12 @@ impl<S> Slot<S> {
 
     /// Tokens of the prompt that were read, computed now or before.
     fn read_tokens(&self) -> u32 {
-        count(if self.is_prefilling() { self.held } else { self.prompt })
+        count(match self.encoded {
+            0 if self.is_prefilling() => self.places(self.held),
+            0 => self.places(self.prompt),
+            // What the decoder begins with is not of the caller's prompt.
+            encoded => encoded,
+        })
     }
 
     fn send(&mut self, cut: Cut) -> ControlFlow<()> {
@@ -320,6 +411,7 @@ impl<S> Slot<S> {
 
     fn stats(&mut self) -> Stats {
         let inter_token = percentiles(std::mem::take(&mut self.clock.gaps));
+        let reused = count(self.places(self.reused));
         let clock = &self.clock;
         let first = clock.first_token;
         Stats {
@@ -328,8 +420,8 @@ impl<S> Slot<S> {
             prefill: clock.prefilled.unwrap_or_else(Instant::now).duration_since(clock.started),
             decode: first.zip(clock.last_token).map(|(first, last)| last.duration_since(first)).unwrap_or_default(),
             inter_token,
-            prefill_tokens: self.read_tokens().saturating_sub(count(self.reused)),
-            cached_tokens: count(self.reused),
+            prefill_tokens: self.read_tokens().saturating_sub(reused),
+            cached_tokens: reused,
             cache_source: self.source,
         }
     }

@@ -2,7 +2,7 @@
 
 pub(crate) use llama_cpp_sys_2::*;
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
 /// A status of the bridge: `enum sipp_status` in `bridge/guard.h`.
 pub(crate) type Status = c_int;
@@ -56,6 +56,39 @@ pub(crate) struct Rendering {
 #[repr(C)]
 pub(crate) struct Chat {
     _private: [u8; 0],
+}
+
+/// The bridge's projector; only ever behind a pointer.
+#[repr(C)]
+pub(crate) struct Projector {
+    _private: [u8; 0],
+}
+
+/// The bridge's image, cut to pieces; only ever behind a pointer.
+#[repr(C)]
+pub(crate) struct Image {
+    _private: [u8; 0],
+}
+
+/// `struct sipp_projector_options` in `bridge/vision.h`.
+#[repr(C)]
+pub(crate) struct ProjectorOptions {
+    pub(crate) use_gpu: bool,
+    pub(crate) flash_attention: llama_flash_attn_type,
+    pub(crate) threads: i32,
+    pub(crate) fewest: i32,
+    pub(crate) most: i32,
+    pub(crate) goes_on: unsafe extern "C" fn(*mut c_void) -> bool,
+    pub(crate) data: *mut c_void,
+}
+
+/// `struct sipp_piece` in `bridge/vision.h`.
+#[repr(C)]
+pub(crate) struct Piece {
+    pub(crate) tokens: *const llama_token,
+    pub(crate) count: usize,
+    pub(crate) positions: usize,
+    pub(crate) is_mutual: bool,
 }
 
 /// What computes a batch: `sipp_compute` or `sipp_probe`.
@@ -171,6 +204,38 @@ unsafe extern "C" {
         size: usize,
         is_partial: bool,
         reading: *mut *mut c_char,
+        error: ErrorBuffer,
+    ) -> Status;
+
+    pub(crate) fn sipp_projector_new(
+        path: *const c_char,
+        model: *const llama_model,
+        options: *const ProjectorOptions,
+        projector: *mut *mut Projector,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_projector_free(projector: *mut Projector);
+    pub(crate) fn sipp_projector_sees(projector: *const Projector) -> bool;
+    pub(crate) fn sipp_projector_has_grid(projector: *const Projector) -> bool;
+    pub(crate) fn sipp_image_new(
+        projector: *const Projector,
+        width: u32,
+        height: u32,
+        pixels: *const u8,
+        image: *mut *mut Image,
+        error: ErrorBuffer,
+    ) -> Status;
+    pub(crate) fn sipp_image_free(image: *mut Image);
+    pub(crate) fn sipp_image_pieces(image: *const Image) -> usize;
+    pub(crate) fn sipp_image_piece(projector: *const Projector, image: *const Image, index: usize) -> Piece;
+    pub(crate) fn sipp_image_position(image: *const Image, index: usize, vector: usize, start: i32, position: *mut i32);
+    pub(crate) fn sipp_image_encode(
+        projector: *mut Projector,
+        image: *const Image,
+        index: usize,
+        vectors: *mut f32,
+        size: usize,
+        ended: *mut bool,
         error: ErrorBuffer,
     ) -> Status;
 }

@@ -11,6 +11,14 @@ use crate::sys;
 /// A token's id.
 pub(crate) type Token = sys::llama_token;
 
+/// The tokens around a text in a pair of two; of each, one or none.
+#[derive(Debug, Clone)]
+pub(crate) struct Ends {
+    pub(crate) first: Vec<Token>,
+    pub(crate) last: Vec<Token>,
+    pub(crate) between: Vec<Token>,
+}
+
 /// The vocabulary of a loaded model. Lives inside [`crate::model::Model`], which keeps `raw` alive.
 pub(crate) struct Vocab {
     raw: NonNull<sys::llama_vocab>,
@@ -89,8 +97,31 @@ impl Vocab {
         0..Token::try_from(self.size).unwrap_or(Token::MAX)
     }
 
-    fn contains(&self, token: Token) -> bool {
+    pub(crate) fn contains(&self, token: Token) -> bool {
         u32::try_from(token).is_ok_and(|token| token < self.size)
+    }
+
+    /// The tokens around a text in a pair of two.
+    pub(crate) fn ends(&self) -> Ends {
+        let raw = self.raw.as_ptr();
+        // SAFETY: `raw` is valid for as long as `self`.
+        let (first, last, between) = unsafe {
+            let end = sys::llama_vocab_eos(raw);
+            let separator = sys::llama_vocab_sep(raw);
+            (
+                sys::llama_vocab_get_add_bos(raw).then(|| sys::llama_vocab_bos(raw)),
+                sys::llama_vocab_get_add_eos(raw).then_some(if self.contains(end) { end } else { separator }),
+                sys::llama_vocab_get_add_sep(raw).then_some(separator),
+            )
+        };
+        let known = |token: Option<Token>| token.filter(|token| self.contains(*token)).into_iter().collect();
+        Ends { first: known(first), last: known(last), between: known(between) }
+    }
+
+    /// The token that texts begin with.
+    pub(crate) fn beginning(&self) -> Option<Token> {
+        // SAFETY: `raw` is valid for as long as `self`.
+        Some(unsafe { sys::llama_vocab_bos(self.raw.as_ptr()) }).filter(|token| self.contains(*token))
     }
 
     pub(crate) fn raw(&self) -> *const sys::llama_vocab {

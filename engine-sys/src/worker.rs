@@ -15,9 +15,11 @@ use crate::error::{Error, ModelFault};
 use crate::info::ModelInfo;
 use crate::model::{Model, Progress};
 use crate::plan::{Plan, Purpose};
+use crate::projector::Projector;
 use crate::sampling::ModelSampling;
 use crate::scheduler::{Rules, Scheduler};
 use crate::slot::Job;
+use crate::vision::{self, Vision};
 
 /// What a handle asks of the thread.
 pub(crate) enum Command {
@@ -31,10 +33,42 @@ pub(crate) type Ready = Result<(ModelInfo, ModelSampling), Error>;
 
 /// Who does the work.
 pub(crate) enum Worker {
-    Text(Box<Scheduler<Llama>>),
+    Text(Box<Writer>),
     Vectors(Box<Embedder>),
     /// The model only tells what it is; every request was refused before it came here.
     Nobody,
+}
+
+/// Writes text, and looks at images.
+pub(crate) struct Writer {
+    /// Ends before the model, which the scheduler keeps.
+    eyes: Option<Eyes>,
+    scheduler: Scheduler<Llama>,
+    tally: Arc<Tally>,
+}
+
+/// Who looks at images.
+enum Eyes {
+    /// Whoever computes too, so that everyone waits.
+    Here(Box<Vision>),
+    /// A thread of its own.
+    #[cfg(not(target_os = "emscripten"))]
+    Thread(crate::eyes::Thread),
+}
+
+impl Writer {
+    fn submit(&mut self, mut job: Box<Job>) {
+        let looks = vision::has_media(&job.request);
+        match &mut self.eyes {
+            Some(Eyes::Here(vision)) if looks => match vision.look(&mut job) {
+                Ok(()) => self.scheduler.submit(*job),
+                Err(error) => job.end_early(error, &self.tally),
+            },
+            #[cfg(not(target_os = "emscripten"))]
+            Some(Eyes::Thread(thread)) if looks => thread.look(job),
+            Some(_) | None => self.scheduler.submit(*job),
+        }
+    }
 }
 
 impl Worker {
@@ -54,8 +88,16 @@ impl Worker {
                 if plan.shift.is_some() && !context.can_shift() {
                     return Err(Error::configuration("this model cannot shift its context; leave context_shift out"));
                 }
+                let eyes = match &config.multimodal.projector {
+                    Some(path) => {
+                        let projector = Projector::load(path, &config.multimodal, &model, &plan)?;
+                        Some(Eyes::Here(Box::new(Vision::new(projector))))
+                    }
+                    None => None,
+                };
                 let backend = Llama::new(model, context, &plan);
-                Self::Text(Box::new(Scheduler::new(backend, Rules::new(&plan), tally)))
+                let scheduler = Scheduler::new(backend, Rules::new(&plan), Arc::clone(&tally));
+                Self::Text(Box::new(Writer { eyes, scheduler, tally }))
             }
             Purpose::Vectors(_) => Self::Vectors(Box::new(Embedder::new(
                 Rc::clone(&model),
@@ -68,10 +110,24 @@ impl Worker {
         Ok((worker, info, sampling))
     }
 
+    /// Has images looked at on a thread of their own, which gives the requests back through `commands`.
+    #[cfg(not(target_os = "emscripten"))]
+    fn look_aside(&mut self, commands: &Sender<Command>) -> Result<(), Error> {
+        let Self::Text(writer) = self else { return Ok(()) };
+        writer.eyes = match writer.eyes.take() {
+            Some(Eyes::Here(vision)) => {
+                let thread = crate::eyes::Thread::start(vision, commands.clone(), Arc::clone(&writer.tally))?;
+                Some(Eyes::Thread(thread))
+            }
+            other => other,
+        };
+        Ok(())
+    }
+
     pub(crate) fn submit(&mut self, command: Command) -> ControlFlow<()> {
         match (self, command) {
             (_, Command::Stop) => return ControlFlow::Break(()),
-            (Self::Text(scheduler), Command::Generate(job)) => scheduler.submit(*job),
+            (Self::Text(writer), Command::Generate(job)) => writer.submit(job),
             (Self::Vectors(embedder), Command::Embed(job)) => embedder.submit(job),
             (Self::Text(_) | Self::Vectors(_) | Self::Nobody, Command::Generate(_) | Command::Embed(_)) => {}
         }
@@ -81,7 +137,7 @@ impl Worker {
     /// Does a bounded piece of work; says whether there is more.
     pub(crate) fn step(&mut self) -> bool {
         match self {
-            Self::Text(scheduler) => scheduler.step(),
+            Self::Text(writer) => writer.scheduler.step(),
             Self::Vectors(embedder) => embedder.step(),
             Self::Nobody => false,
         }
@@ -89,7 +145,10 @@ impl Worker {
 
     pub(crate) fn close(&mut self) {
         match self {
-            Self::Text(scheduler) => scheduler.close(),
+            Self::Text(writer) => {
+                writer.eyes = None;
+                writer.scheduler.close();
+            }
             Self::Vectors(embedder) => embedder.close(),
             Self::Nobody => {}
         }
@@ -109,15 +168,21 @@ fn context(path: &Path, model: Rc<Model>, plan: &Plan) -> Result<Context, Error>
     Ok(context)
 }
 
-/// The thread: loads, then works until it is told to stop, sleeping while there is nothing to do.
+/// The thread: loads, then works until it is told to stop, sleeping while there is nothing to do. `returned` is the other end
+/// of `commands`.
+#[cfg(not(target_os = "emscripten"))]
 pub(crate) fn run(
     config: &ModelConfig,
     mut progress: impl FnMut(f32) -> ControlFlow<()> + 'static,
     ready: &Sender<Ready>,
     commands: &Receiver<Command>,
+    returned: &Sender<Command>,
     tally: Arc<Tally>,
 ) {
-    let loaded = Worker::load(config, &mut progress, tally);
+    let loaded = Worker::load(config, &mut progress, tally).and_then(|(mut worker, info, sampling)| {
+        worker.look_aside(returned)?;
+        Ok((worker, info, sampling))
+    });
     // Whoever listens to the progress learns from this that there is no more.
     drop(progress);
     let mut worker = match loaded {

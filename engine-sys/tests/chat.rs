@@ -15,8 +15,9 @@ use engine_sys::{
     TextRequest, Tool, ToolCall, ToolChoice, ToolResult,
 };
 use serde_json::{Value, json};
-use support::gguf::{Gguf, TempFile};
+use support::TempFile;
 use support::{Answer, ask, demo, demo_path, generate, greedy, load, message, prompt, refused, start};
+use test_models::gguf::{File, text};
 
 /// Describes tools and writes calls as many models do.
 const TOOLS: &str = include_str!("../../tests/cases/tools.jinja");
@@ -29,8 +30,8 @@ const THINKS: &str = r"{%- for message in messages %}{{ '<|' + message.role + '|
 
 /// The demo model with another template.
 fn with_template(name: &str, template: &str) -> Engine {
-    let mut gguf = Gguf::read(&demo_path());
-    gguf.set_text("tokenizer.chat_template", template.trim_end());
+    let mut gguf = File::open(&demo_path());
+    gguf.set("tokenizer.chat_template", text(template.trim_end()));
     let file = TempFile::new(&format!("{name}.gguf"), &gguf.bytes());
     let context = ContextConfig { n_parallel: Some(2), ..ContextConfig::default() };
     load(ModelConfig { path: file.path.clone(), context, ..ModelConfig::default() }).expect("the model loads")

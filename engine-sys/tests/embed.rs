@@ -13,8 +13,9 @@ mod support;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use engine_sys::{Cancel, ContextConfig, EmbedRequest, Embedding, Engine, Error, Pooling};
-use support::{ask, demo, refused};
+use engine_sys::{Cancel, ContextConfig, EmbedRequest, Embedding, Engine, Error, ModelConfig, Pooling};
+use support::{TempFile, ask, demo, load, refused};
+use test_models::models::ranker;
 
 fn start(engine: &Engine, request: EmbedRequest) -> (Cancel, std::sync::mpsc::Receiver<Result<Embedding, Error>>) {
     let (done, result) = channel();
@@ -24,7 +25,10 @@ fn start(engine: &Engine, request: EmbedRequest) -> (Cancel, std::sync::mpsc::Re
 
 fn embed(engine: &Engine, inputs: &[&str], normalize: Option<bool>) -> Result<Embedding, Error> {
     let inputs = inputs.iter().map(|input| (*input).to_owned()).collect();
-    start(engine, EmbedRequest { inputs, normalize }).1.recv_timeout(Duration::from_secs(120)).expect("it ends")
+    start(engine, EmbedRequest { inputs, normalize, query: None })
+        .1
+        .recv_timeout(Duration::from_secs(120))
+        .expect("it ends")
 }
 
 fn embedder(pooling: Option<Pooling>) -> Engine {
@@ -79,14 +83,14 @@ fn poolings_differ() {
 #[test]
 fn what_cannot_be_embedded_is_refused() {
     let engine = embedder(None);
-    let nothing = engine.embed(EmbedRequest { inputs: Vec::new(), normalize: None }, Box::new(|_| {}));
+    let nothing = engine.embed(EmbedRequest { inputs: Vec::new(), normalize: None, query: None }, Box::new(|_| {}));
     assert!(matches!(nothing, Err(Error::InvalidRequest(_))));
     let long = "word ".repeat(2000);
     assert!(matches!(embed(&engine, &["fine", &long], None), Err(Error::PromptTooLong { context_tokens: 512, .. })));
     assert!(embed(&engine, &[""], None).is_ok(), "this model adds a token to an empty text");
     assert!(matches!(refused(&engine, ask("Hello")), Error::Unsupported(text) if text.contains("embeddings")));
 
-    let request = || EmbedRequest { inputs: vec!["Hello".to_owned()], normalize: None };
+    let request = || EmbedRequest { inputs: vec!["Hello".to_owned()], normalize: None, query: None };
     let text = demo(ContextConfig::default()).embed(request(), Box::new(|_| {})).expect_err("it is loaded for text");
     assert!(matches!(text, Error::Unsupported(text) if text.contains("embeddings")));
     let unpooled = embedder(Some(Pooling::None));
@@ -97,7 +101,7 @@ fn what_cannot_be_embedded_is_refused() {
 #[test]
 fn embedding_can_be_cancelled_and_ends_with_its_engine() {
     let engine = embedder(None);
-    let many = || EmbedRequest { inputs: vec!["one two three four ".repeat(30); 2000], normalize: None };
+    let many = || EmbedRequest { inputs: vec!["one two three four ".repeat(30); 2000], normalize: None, query: None };
     let (cancel, running) = start(&engine, many());
     let (queued_cancel, queued) = start(&engine, many());
     queued_cancel.cancel();
@@ -107,4 +111,32 @@ fn embedding_can_be_cancelled_and_ends_with_its_engine() {
     let (_, last) = start(&engine, many());
     drop(engine);
     assert_eq!(last.recv_timeout(Duration::from_secs(60)), Ok(Err(Error::Cancelled)));
+}
+
+#[test]
+fn texts_are_scored_against_a_query() {
+    let file = TempFile::new("ranker.gguf", &ranker().bytes());
+    let engine = load(ModelConfig { path: file.path.clone(), ..ModelConfig::default() }).expect("the model loads");
+    let info = engine.model().capabilities.embedding.expect("it embeds");
+    assert_eq!((info.pooling, info.dimensions), (Pooling::Rank, 1));
+    let scores = |query: Option<&str>, inputs: &[&str]| {
+        let inputs = inputs.iter().map(|input| (*input).to_owned()).collect();
+        let request = EmbedRequest { inputs, normalize: None, query: query.map(str::to_owned) };
+        start(&engine, request).1.recv_timeout(Duration::from_secs(120)).expect("it ends").expect("it scores")
+    };
+    let texts = ["hello", "a b c", "q r s t u"];
+    let together = scores(Some("hello a"), &texts);
+    assert!(!together.normalized && together.vectors.iter().all(|scores| scores.len() == 1), "{together:?}");
+    for (text, score) in texts.iter().zip(&together.vectors) {
+        let alone = scores(Some("hello a"), &[text]);
+        assert!((alone.vectors[0][0] - score[0]).abs() < 1e-4, "{text}: {alone:?} {score:?}");
+        let other = scores(Some("z y x w"), &[text]);
+        assert!((other.vectors[0][0] - score[0]).abs() > 1e-4, "{text}: the query matters: {other:?} {score:?}");
+        // The query's tokens, and what is between.
+        assert!(alone.input_tokens >= scores(None, &[text]).input_tokens + 2, "{text}");
+    }
+    let query = Some("hello".to_owned());
+    let request = EmbedRequest { inputs: vec!["a".to_owned()], normalize: None, query };
+    let refused = embedder(None).embed(request, Box::new(|_| {}));
+    assert!(matches!(refused, Err(Error::Unsupported(_))), "{refused:?}");
 }

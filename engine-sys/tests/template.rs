@@ -11,16 +11,17 @@
 mod support;
 
 use engine_sys::{ContextConfig, Engine, Error, Input, ModelConfig, Role, TextRequest};
-use support::gguf::{Gguf, TempFile};
+use support::TempFile;
 use support::{ask, demo, demo_path, generate, greedy, load, message, refused};
+use test_models::gguf::{File, Value, text};
 
 const KEY: &str = "tokenizer.chat_template";
 
 /// The demo model with another template, or none.
 fn with_template(name: &str, template: Option<&str>) -> Engine {
-    let mut gguf = Gguf::read(&demo_path());
+    let mut gguf = File::open(&demo_path());
     match template {
-        Some(template) => gguf.set_text(KEY, template),
+        Some(template) => gguf.set(KEY, text(template)),
         None => gguf.remove(KEY),
     }
     let file = TempFile::new(&format!("{name}.gguf"), &gguf.bytes());
@@ -78,10 +79,10 @@ fn a_template_of_typed_contents_gets_them() {
 
 #[test]
 fn a_template_that_writes_the_first_token_does_not_double_it() {
-    let mut gguf = Gguf::read(&demo_path());
-    let (_, _, value) = gguf.keys.iter().find(|(key, _, _)| key == KEY).expect("the demo model has a template").clone();
-    let own = String::from_utf8(value[8..].to_vec()).unwrap();
-    gguf.set_text(KEY, &format!("{{{{ bos_token }}}}{own}"));
+    let mut gguf = File::open(&demo_path());
+    let Some(Value::Text(own)) = gguf.get(KEY).cloned() else { panic!("the demo model has a template") };
+    let own = String::from_utf8(own).unwrap();
+    gguf.set(KEY, text(&format!("{{{{ bos_token }}}}{own}")));
     let file = TempFile::new("bos.gguf", &gguf.bytes());
     let engine = load(ModelConfig { path: file.path.clone(), ..ModelConfig::default() }).expect("the model loads");
     let expected = generate(&demo(ContextConfig::default()), ask("Hello"));

@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Map, Value};
 use sipp::{
     Authentication, Credential, Descriptor, EndpointRef, Extension, GatewayDescriptor, Header, HeaderCredential,
-    LocalDescriptor, ModelFault, ProviderDescriptor, Routes, Secret, SippClient, Timeouts,
+    LocalDescriptor, ModelFault, MultimodalOptions, ProviderDescriptor, Routes, Secret, SippClient, Timeouts,
 };
 
 use crate::config::{Config, Problem, Proof, RoutesTable, Target, TargetKind, TimeoutsTable};
@@ -106,8 +106,13 @@ fn descriptor(config: &Config, target: &Target, credential: impl Fn(&str) -> Cre
     match target.kind {
         TargetKind::Local => {
             let runtime = target.runtime.clone().unwrap_or_default();
+            let path = |name: String| config.source.folder().join(name).display().to_string();
             Descriptor::Local(LocalDescriptor {
-                model: config.source.folder().join(text(&target.model)).display().to_string(),
+                model: path(text(&target.model)),
+                multimodal: MultimodalOptions {
+                    projector: runtime.multimodal.projector.map(path),
+                    ..runtime.multimodal
+                },
                 placement: runtime.placement,
                 context: runtime.context,
                 scheduler: runtime.scheduler,

@@ -24,6 +24,8 @@ export interface Ready {
   /** The model's name in messages. */
   readonly model: string;
   readonly files: readonly EngineFile[];
+  /** The one of `files` that is the model's projector, by its name. */
+  readonly projector?: string | undefined;
   readonly onProgress?: ((fraction: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called when the engine no longer uses the files. */
@@ -45,9 +47,9 @@ export class Local implements Answerer {
   /** Loads a model. */
   static async load(ready: Ready, descriptor: endpoints.LocalDescriptor, threading: Threading): Promise<Local> {
     const { flavour, threads } = choose(threading, descriptor.context);
-    const { model, files, onProgress, signal } = ready;
+    const { model, files, projector, onProgress, signal } = ready;
     try {
-      return new Local(await Engine.load({ flavour, threads, model, files, descriptor, onProgress, signal }), ready);
+      return new Local(await Engine.load({ flavour, threads, model, files, projector, descriptor, onProgress, signal }), ready);
     } catch (error) {
       ready.release?.();
       if (error instanceof SippError && (error.details.fault === "corrupt" || error.details.fault === "not-gguf")) {

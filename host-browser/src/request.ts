@@ -103,10 +103,15 @@ export interface CacheOptions extends Omit<endpoints.CacheOptions, "maxSnapshotB
 /** A model that this page, or this Node.js, runs. */
 export interface LocalDescriptor {
   readonly kind: "local";
-  /** A URL, a file, shards of either, or the id of an installed model. In Node.js the path of a file. */
+  /**
+   * A URL, a file, shards of either, or the id of an installed model; in Node.js the path of a file. A model that reads
+   * images comes with its projector: `{ model, projector }`.
+   */
   readonly source: ModelSource;
   readonly placement?: endpoints.Placement;
   readonly context?: endpoints.ContextOptions;
+  /** How images are read; the projector is part of `source`. */
+  readonly multimodal?: Omit<endpoints.MultimodalOptions, "projector">;
   readonly scheduler?: endpoints.SchedulerOptions;
   readonly cache?: CacheOptions;
   readonly sampling?: Sampling;
@@ -176,6 +181,7 @@ export function toDescriptor(descriptor: Descriptor, model: string, keep: Keep):
           model,
           placement: descriptor.placement ?? {},
           context: descriptor.context ?? {},
+          multimodal: descriptor.multimodal ?? {},
           scheduler: descriptor.scheduler ?? {},
           cache: toCache(descriptor.cache ?? {}),
           sampling: toSampling(descriptor.sampling ?? {}),

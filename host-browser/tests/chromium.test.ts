@@ -3,16 +3,15 @@
  */
 
 import assert from "node:assert";
-import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import { assertAgrees, cases, ONE_THREAD, TREE } from "./case.ts";
+import { assertAgrees, cases, ONE_THREAD } from "./case.ts";
 import { type CasesPage, openCases } from "./cases-browser.ts";
-import { Models, NAMES } from "./models.ts";
+import { Models } from "./models.ts";
 
 for (const [threading, isolated] of [["auto", true], ["single", false]] as const) {
   describe(`cases in Chromium, ${isolated ? "threads" : "single"}`, () => {
-    const models = new Models(join(TREE, "models/demo.gguf"));
+    const models = new Models();
     let opened: CasesPage;
 
     before(async () => {
@@ -29,7 +28,7 @@ for (const [threading, isolated] of [["auto", true], ["single", false]] as const
 
     test("threads that a page cannot have are refused", { skip: isolated ? "it has them" : false }, async () => {
       const steps = [{ add: { id: "a", descriptor: { kind: "local", model: "demo" } } }];
-      const told = await opened.run({ steps, standIn: false, names: NAMES, threading: "threads" });
+      const told = await opened.run({ steps, standIn: false, names: models.names, threading: "threads" });
       assert.match(JSON.stringify(told), /"kind":"threads.unavailable"/);
     });
 
@@ -71,7 +70,7 @@ for (const [threading, isolated] of [["auto", true], ["single", false]] as const
     for (const one of cases()) {
       const skip = one.skip ?? (isolated ? undefined : one.standIn ? "rules need no engine" : ONE_THREAD[one.name]);
       test(one.name, { skip: skip ?? false, timeout: 120_000 }, async () => {
-        const got = await opened.run({ steps: one.steps, standIn: one.standIn, names: NAMES, threading });
+        const got = await opened.run({ steps: one.steps, standIn: one.standIn, names: models.names, threading });
         assertAgrees(one, got);
       });
     }

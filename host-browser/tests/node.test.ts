@@ -2,17 +2,16 @@
  * The cases in Node.js: the same client, components and engine as in a page.
  */
 
-import { join } from "node:path";
 import { after, describe, test } from "node:test";
 
-import { assertAgrees, cases, ONE_THREAD, TREE } from "./case.ts";
-import { Models, NAMES } from "./models.ts";
+import { assertAgrees, cases, ONE_THREAD } from "./case.ts";
+import { Models } from "./models.ts";
 import { SippClient } from "./published.ts";
 import { openStandIn } from "./stand-in.ts";
 import { transcribe } from "./steps.ts";
 
-const models = new Models(join(TREE, "models/demo.gguf"));
-const names = NAMES.map((name) => [models.path(name), name] as const);
+const models = new Models();
+const names = models.names.map((name) => [models.path(name), name] as const);
 
 after(() => models.remove());
 

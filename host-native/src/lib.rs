@@ -46,8 +46,8 @@ pub use bindings::client::{
 };
 pub use bindings::endpoints::{
     Authentication, CacheMode, CacheOptions, CacheType, Capabilities, ContextOptions, Credential, Descriptor,
-    FlashAttention, GatewayDescriptor, GpuLayers, Header, HeaderCredential, LocalDescriptor, Placement,
-    ProviderDescriptor, Routes, SchedulerOptions, SchedulerPolicy, Support, Timeouts,
+    FlashAttention, GatewayDescriptor, GpuLayers, Header, HeaderCredential, LocalDescriptor, MultimodalOptions,
+    Placement, ProviderDescriptor, Routes, SchedulerOptions, SchedulerPolicy, Support, Timeouts,
 };
 pub use bindings::types::{
     Alternative, CacheSource, CancelReason, Context, Delta, Embedding, Extension, FinishReason, JsonSchemaFormat,

@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 use crate::Error;
 use crate::bindings::endpoints::{self, Capabilities, LocalDescriptor, Support};
 use crate::bindings::types::{
-    self, CacheSource, CancelReason, Context, Delta, EmbedRequest, Embedding, FinishReason, Input, Message, Metadata,
-    ModelFault, ModelPayload, Operation, Outcome, Part, PromptTooLongPayload, Reasoning, Request, ResponseFormat, Role,
-    Stats, TokenBatch, ToolChoice, UnsupportedPayload, Usage,
+    self, CacheSource, CancelReason, Context, Delta, EmbedRequest, Embedding, FinishReason, Input, MediaSource,
+    Message, Metadata, ModelFault, ModelPayload, Operation, Outcome, Part, PromptTooLongPayload, Reasoning, Request,
+    ResponseFormat, Role, Stats, TokenBatch, ToolChoice, UnsupportedPayload, Usage,
 };
 use crate::channel::Feeder;
 use crate::switchboard::{Answer, Answerer, Answering, Progress};
@@ -31,6 +31,7 @@ impl Local {
             context: context(&descriptor.context),
             scheduler: scheduler(&descriptor.scheduler),
             cache: cache(&descriptor.cache),
+            multimodal: multimodal(descriptor.multimodal),
             sampling: sampling(descriptor.sampling),
         };
         let engine = engine::Engine::load(config, progress).map_err(|error| convert(error, Operation::Query))?;
@@ -122,7 +123,7 @@ impl Local {
         request: EmbedRequest,
         done: oneshot::Sender<Result<Embedding, Error>>,
     ) -> Result<engine::Cancel, Error> {
-        let EmbedRequest { inputs, normalize, context, .. } = request;
+        let EmbedRequest { inputs, normalize, query, context, .. } = request;
         let engine = self.engine.clone();
         let answer = move |result: Result<engine::Embedding, engine::Error>| {
             // As in `Relay`.
@@ -132,7 +133,7 @@ impl Local {
             let _ = done.send(result.map_err(|error| convert(error, Operation::Embed)));
         };
         self.engine
-            .embed(engine::EmbedRequest { inputs, normalize }, Box::new(answer))
+            .embed(engine::EmbedRequest { inputs, normalize, query }, Box::new(answer))
             .map_err(|error| convert(error, Operation::Embed))
     }
 }
@@ -292,7 +293,12 @@ fn message(message: Message) -> engine::ChatMessage {
 fn part(part: Part) -> engine::Part {
     match part {
         Part::Text(text) => engine::Part::Text(text),
-        Part::Media(_) => engine::Part::Media,
+        Part::Media(types::Media { mime_type: _, source: MediaSource::Bytes(bytes) }) => {
+            engine::Part::Media(engine::Media::Bytes(bytes))
+        }
+        Part::Media(types::Media { mime_type: _, source: MediaSource::Url(url) }) => {
+            engine::Part::Media(engine::Media::Url(url))
+        }
         Part::ToolCall(types::ToolCall { id, name, arguments }) => {
             engine::Part::ToolCall(engine::ToolCall { id, name, arguments })
         }
@@ -374,6 +380,15 @@ fn cache(cache: &endpoints::CacheOptions) -> engine::CacheConfig {
         retained_prefix_tokens: cache.retained_prefix_tokens,
         max_snapshot_entries: cache.max_snapshot_entries,
         max_snapshot_bytes: cache.max_snapshot_bytes,
+    }
+}
+
+fn multimodal(multimodal: endpoints::MultimodalOptions) -> engine::MultimodalConfig {
+    engine::MultimodalConfig {
+        projector: multimodal.projector.map(Into::into),
+        use_gpu: multimodal.use_gpu,
+        image_min_tokens: multimodal.image_min_tokens,
+        image_max_tokens: multimodal.image_max_tokens,
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::bindings::client::{ChatRequest, EmbedRequest, EndpointRef, Kind, LocalEmbedOptions, QueryRequest};
 use crate::bindings::endpoints::{
-    Authentication, CacheOptions, ContextOptions, Descriptor, GatewayDescriptor, LocalDescriptor, Placement,
-    ProviderDescriptor, Routes, SchedulerOptions, Timeouts,
+    Authentication, CacheOptions, ContextOptions, Descriptor, GatewayDescriptor, LocalDescriptor, MultimodalOptions,
+    Placement, ProviderDescriptor, Routes, SchedulerOptions, Timeouts,
 };
 use crate::bindings::types::{Context, LocalOptions, Message, Part, Role, Sampling, TextOptions};
 
@@ -196,7 +196,7 @@ impl Default for EmbedRequest {
 
 impl Default for LocalEmbedOptions {
     fn default() -> Self {
-        Self { context_key: None, normalize: None }
+        Self { context_key: None, normalize: None, query: None }
     }
 }
 
@@ -236,6 +236,7 @@ impl Default for LocalDescriptor {
             context: ContextOptions::default(),
             scheduler: SchedulerOptions::default(),
             cache: CacheOptions::default(),
+            multimodal: MultimodalOptions::default(),
             sampling: Sampling::default(),
         }
     }
@@ -281,6 +282,12 @@ impl Default for CacheOptions {
             max_snapshot_entries: None,
             max_snapshot_bytes: None,
         }
+    }
+}
+
+impl Default for MultimodalOptions {
+    fn default() -> Self {
+        Self { projector: None, use_gpu: None, image_min_tokens: None, image_max_tokens: None }
     }
 }
 

@@ -6,9 +6,9 @@ use sipp::{
     Authentication, CacheMode, CacheOptions, CacheType, CancelReason, ChatRequest, Context, ContextOptions, Descriptor,
     EmbedRequest, EndpointRef, Extension, FinishReason, FlashAttention, GatewayDescriptor, GpuLayers, Header,
     HeaderCredential, JsonSchemaFormat, Kind, LocalDescriptor, LocalEmbedOptions, LocalOptions, LogitBias, Media,
-    MediaSource, Message, ModelFault, Operation, Part, Placement, Pooling, ProviderDescriptor, QueryRequest, Reasoning,
-    ResponseFormat, Role, Routes, SamplerStage, Sampling, SchedulerOptions, SchedulerPolicy, Support, TextOptions,
-    Timeouts, Tool, ToolCall, ToolChoice, ToolResult, UpstreamFault,
+    MediaSource, Message, ModelFault, MultimodalOptions, Operation, Part, Placement, Pooling, ProviderDescriptor,
+    QueryRequest, Reasoning, ResponseFormat, Role, Routes, SamplerStage, Sampling, SchedulerOptions, SchedulerPolicy,
+    Support, TextOptions, Timeouts, Tool, ToolCall, ToolChoice, ToolResult, UpstreamFault,
 };
 
 use crate::read::{Fields, Read, names, record};
@@ -19,7 +19,7 @@ record!(EmbedRequest { endpoint, inputs, local, endpoint_options, provider_optio
 record!(EndpointRef { kind, id });
 record!(TextOptions { max_tokens, temperature, top_p, stop, stream, tools, tool_choice, response_format, logprobs });
 record!(LocalOptions { context_key, grammar, json_schema, sampling, media });
-record!(LocalEmbedOptions { context_key, normalize });
+record!(LocalEmbedOptions { context_key, normalize, query });
 record!(Context { request_id, principal, deadline, call });
 record!(Sampling {
     samplers,
@@ -56,7 +56,8 @@ record!(ToolCall { id, name, arguments });
 record!(ToolResult { id, content, is_error });
 record!(Reasoning { text, signature });
 
-record!(LocalDescriptor { model, placement, context, scheduler, cache, sampling });
+record!(LocalDescriptor { model, multimodal, placement, context, scheduler, cache, sampling });
+record!(MultimodalOptions { projector, use_gpu, image_min_tokens, image_max_tokens });
 record!(Placement { gpu_layers, use_mmap, use_mlock, check_tensors });
 record!(ContextOptions {
     n_ctx,

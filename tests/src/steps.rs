@@ -112,6 +112,9 @@ impl Session<'_> {
             Descriptor::Local(local) if local.model.trim().is_empty() => return Ok(()),
             Descriptor::Local(local) => {
                 local.model = self.models.path(&local.model)?;
+                if let Some(projector) = &mut local.multimodal.projector {
+                    *projector = self.models.path(projector)?;
+                }
                 return Ok(());
             }
             Descriptor::Gateway(gateway) => (Some(&mut gateway.base_url), &mut gateway.authentication),

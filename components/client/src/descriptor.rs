@@ -6,7 +6,7 @@ use fluent_uri::component::Host;
 use crate::bindings::exports::sipp::client::client::Kind;
 use crate::bindings::sipp::host::endpoints::{
     Authentication, CacheMode, CacheOptions, ContextOptions, Descriptor, GatewayDescriptor, Header, LocalDescriptor,
-    ProviderDescriptor, SchedulerOptions, Timeouts,
+    MultimodalOptions, ProviderDescriptor, SchedulerOptions, Timeouts,
 };
 use crate::bindings::sipp::inference::types::Error;
 use crate::request::{check_unreserved, invalid};
@@ -40,6 +40,7 @@ fn check_local(local: &LocalDescriptor) -> Result<(), Error> {
     check_context(&local.context)?;
     check_scheduler(&local.scheduler, &local.context)?;
     check_cache(&local.cache)?;
+    check_multimodal(&local.multimodal)?;
     sampling::check(&local.sampling)
 }
 
@@ -74,6 +75,19 @@ fn check_cache(cache: &CacheOptions) -> Result<(), Error> {
         ));
     }
     check_ranges([("max_snapshot_entries", cache.max_snapshot_entries, 1, 4096)])
+}
+
+/// Whether there is a projector is the host's to know.
+fn check_multimodal(multimodal: &MultimodalOptions) -> Result<(), Error> {
+    if multimodal.projector.as_ref().is_some_and(|projector| projector.trim().is_empty()) {
+        return Err(invalid("projector of a local endpoint must not be empty"));
+    }
+    let most = i32::MAX.unsigned_abs();
+    let fewest = multimodal.image_min_tokens.unwrap_or(1);
+    check_ranges([
+        ("image_min_tokens", multimodal.image_min_tokens, 1, most),
+        ("image_max_tokens", multimodal.image_max_tokens, fewest, most),
+    ])
 }
 
 fn check_ranges<const N: usize>(values: [(&str, Option<u32>, u32, u32); N]) -> Result<(), Error> {
@@ -412,11 +426,18 @@ mod tests {
             max_snapshot_entries: None,
             max_snapshot_bytes: None,
         };
+        let multimodal = || MultimodalOptions {
+            projector: None,
+            use_gpu: None,
+            image_min_tokens: None,
+            image_max_tokens: None,
+        };
         let local = |model: &str, context| {
             check(&Descriptor::Local(LocalDescriptor {
                 model: model.into(),
                 placement: Placement { gpu_layers: None, use_mmap: None, use_mlock: None, check_tensors: None },
                 context,
+                multimodal: multimodal(),
                 scheduler: scheduler(),
                 cache: cache(),
                 sampling: sampling::tests::unset(),
@@ -445,5 +466,7 @@ mod tests {
         let saved = CacheOptions { max_snapshot_bytes: Some(9), ..cache() };
         assert!(text(check_cache(&saved)).starts_with("max_snapshot_entries and max_snapshot_bytes have no effect"));
         assert!(check_cache(&CacheOptions { mode: Some(CacheMode::StateSnapshot), ..saved }).is_ok());
+        let sized = MultimodalOptions { image_min_tokens: Some(9), image_max_tokens: Some(8), ..multimodal() };
+        assert_eq!(text(check_multimodal(&sized)), "image_max_tokens must be from 9 to 2147483647");
     }
 }

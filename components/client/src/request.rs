@@ -35,6 +35,7 @@ const RESERVED: &[&str] = &[
     "sampling",
     "media",
     "normalize",
+    "query",
     "local",
 ];
 
@@ -88,15 +89,19 @@ pub(crate) fn embed(kind: Kind, request: EmbedRequest) -> Result<inference::Embe
     }
     let extensions = Extensions { endpoint: request.endpoint_options, provider: request.provider_options };
     check_context(&request.context)?;
-    let (context_key, normalize) = match request.local {
-        Some(local) => (local.context_key, local.normalize),
-        None => (None, None),
+    let (context_key, normalize, query) = match request.local {
+        Some(local) => (local.context_key, local.normalize, local.query),
+        None => (None, None, None),
     };
     check_context_key(context_key.as_deref())?;
+    if query.as_ref().is_some_and(String::is_empty) {
+        return Err(invalid("query must not be empty"));
+    }
     Ok(inference::EmbedRequest {
         inputs: request.inputs,
         normalize,
         context_key,
+        query,
         extensions: extensions.check(kind)?,
         context: request.context,
     })
@@ -371,7 +376,8 @@ mod tests {
     #[test]
     fn options_of_embed_reach_local_models_and_gateways() {
         let with = |kind| {
-            let local = LocalEmbedOptions { context_key: Some("k".into()), normalize: Some(false) };
+            let (context_key, query) = (Some("k".into()), Some("q".into()));
+            let local = LocalEmbedOptions { context_key, normalize: Some(false), query };
             let inputs = vec!["hi".into()];
             let (endpoint, context) = (None, question().context);
             let (endpoint_options, provider_options) = (vec![], vec![]);
@@ -382,7 +388,8 @@ mod tests {
         };
         for kind in [Kind::Local, Kind::Gateway] {
             let request = with(kind).unwrap();
-            assert_eq!((request.context_key.as_deref(), request.normalize), (Some("k"), Some(false)));
+            let (key, query) = (request.context_key.as_deref(), request.query.as_deref());
+            assert_eq!((key, request.normalize, query), (Some("k"), Some(false), Some("q")));
         }
         assert!(
             matches!(with(Kind::Provider), Err(Error::InvalidRequest(text)) if text == "local options are not valid for provider endpoints")

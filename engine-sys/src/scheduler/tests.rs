@@ -46,11 +46,15 @@ impl Backend for Rule {
         if tokens.len() >= CONTEXT as usize {
             return Err(Error::invalid("too long"));
         }
-        Ok(Prepared { prompt: tokens, sampler: (), reader: None })
+        Ok(Prepared { encoded: None, prompt: tokens, placed: Vec::new(), sampler: (), reader: None })
     }
 
     fn batch_size(&self) -> usize {
         BATCH
+    }
+
+    fn encode(&mut self, _: &[Token], _: Arc<AtomicBool>) -> Result<(), Failed> {
+        unreachable!("a rule has no encoder")
     }
 
     fn compute(&mut self, batch: &mut Batch, waiting: Vec<Arc<AtomicBool>>) -> Result<(), Failed> {

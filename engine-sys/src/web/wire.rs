@@ -5,9 +5,13 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::config::{CacheConfig, ContextConfig, ModelConfig, Placement, Pooling, Sampling, SchedulerConfig};
+use crate::config::{
+    CacheConfig, ContextConfig, ModelConfig, MultimodalConfig, Placement, Pooling, Sampling, SchedulerConfig,
+};
 use crate::error::{Error, ModelFault};
 use crate::info::ModelInfo;
 use crate::request::{
@@ -20,6 +24,8 @@ use crate::request::{
 pub(super) struct Load {
     /// The file, where the worker mounted it.
     model: String,
+    /// Its projector, likewise.
+    projector: Option<String>,
     /// Threads that the module was instantiated with.
     pub(super) threads: u32,
     descriptor: Descriptor,
@@ -31,13 +37,25 @@ struct Descriptor {
     context: ContextConfig,
     scheduler: SchedulerConfig,
     cache: CacheConfig,
+    multimodal: Multimodal,
     sampling: Sampling,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Multimodal {
+    use_gpu: Option<bool>,
+    image_min_tokens: Option<u32>,
+    image_max_tokens: Option<u32>,
 }
 
 impl Load {
     pub(super) fn config(self) -> ModelConfig {
-        let Descriptor { placement, context, scheduler, cache, sampling } = self.descriptor;
-        ModelConfig { path: self.model.into(), placement, context, scheduler, cache, sampling }
+        let Descriptor { placement, context, scheduler, cache, multimodal, sampling } = self.descriptor;
+        let Multimodal { use_gpu, image_min_tokens, image_max_tokens } = multimodal;
+        let projector = self.projector.map(Into::into);
+        let multimodal = MultimodalConfig { projector, use_gpu, image_min_tokens, image_max_tokens };
+        ModelConfig { path: self.model.into(), placement, context, scheduler, cache, multimodal, sampling }
     }
 }
 
@@ -80,15 +98,36 @@ enum MessageRole {
     Tool,
 }
 
-/// A part of a message. What a local model cannot read is not looked at.
 #[derive(Deserialize)]
 #[serde(tag = "tag", content = "val", rename_all = "kebab-case")]
 enum Part {
     Text(String),
-    Media(serde::de::IgnoredAny),
+    Media(Media),
     ToolCall(ToolCall),
     ToolResult(ToolResult),
     Reasoning(Reasoning),
+}
+
+#[derive(Deserialize)]
+struct Media {
+    source: MediaSource,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "tag", content = "val", rename_all = "kebab-case")]
+enum MediaSource {
+    Bytes(Encoded),
+    Url(String),
+}
+
+/// Bytes, which JSON has as base64.
+struct Encoded(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Encoded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&str>::deserialize(deserializer)?;
+        BASE64_STANDARD.decode(text).map(Self).map_err(D::Error::custom)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,7 +168,7 @@ struct LocalOptions {
     grammar: Option<String>,
     json_schema: Option<String>,
     sampling: Option<Sampling>,
-    media: Vec<serde::de::IgnoredAny>,
+    media: Vec<Encoded>,
 }
 
 #[derive(Deserialize)]
@@ -142,6 +181,7 @@ struct Context {
 pub(super) struct EmbedRequest {
     inputs: Vec<String>,
     normalize: Option<bool>,
+    query: Option<String>,
     context: Context,
 }
 
@@ -179,8 +219,7 @@ impl Request {
             tools: options.tools,
             tool_choice: options.tool_choice.unwrap_or_default(),
             logprobs: options.logprobs,
-            // Refused by their number alone.
-            media: vec![Vec::new(); local.media.len()],
+            media: local.media.into_iter().map(|Encoded(bytes)| bytes).collect(),
             context_key: local.context_key,
         };
         Requested { request, request_id: context.request_id }
@@ -189,7 +228,10 @@ impl Request {
 
 impl EmbedRequest {
     pub(super) fn engine_request(self) -> (request::EmbedRequest, Option<String>) {
-        (request::EmbedRequest { inputs: self.inputs, normalize: self.normalize }, self.context.request_id)
+        (
+            request::EmbedRequest { inputs: self.inputs, normalize: self.normalize, query: self.query },
+            self.context.request_id,
+        )
     }
 }
 
@@ -214,7 +256,10 @@ fn message(message: Message) -> ChatMessage {
 fn part(part: Part) -> request::Part {
     match part {
         Part::Text(text) => request::Part::Text(text),
-        Part::Media(_) => request::Part::Media,
+        Part::Media(Media { source: MediaSource::Bytes(Encoded(bytes)) }) => {
+            request::Part::Media(request::Media::Bytes(bytes))
+        }
+        Part::Media(Media { source: MediaSource::Url(url) }) => request::Part::Media(request::Media::Url(url)),
         Part::ToolCall(call) => request::Part::ToolCall(call),
         Part::ToolResult(result) => request::Part::ToolResult(result),
         Part::Reasoning(Reasoning { text }) => request::Part::Reasoning(text),

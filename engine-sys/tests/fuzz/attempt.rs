@@ -8,8 +8,8 @@ use engine_sys::{
     TextRequest, inspect,
 };
 
-use super::random::Random;
 use super::support::{self, ask, prompt};
+use test_models::random::Random;
 
 /// Inspects, loads and, if that succeeds, uses a file. Says in a line what came out; what begins with `defect` is one.
 pub(crate) fn attempt(path: &Path, config: ModelConfig) -> String {
@@ -66,7 +66,7 @@ fn compute(engine: &Engine) -> String {
     }
     if capabilities.embeds {
         let (vectors, received) = channel();
-        let request = EmbedRequest { inputs: vec!["Hello".into(), "a".into()], normalize: None };
+        let request = EmbedRequest { inputs: vec!["Hello".into(), "a".into()], normalize: None, query: None };
         let done = Box::new(move |result| vectors.send(result).expect("the test waits"));
         engine.embed(request, done).expect("the request is accepted");
         failed = failed.or(received.recv().expect("it is answered").err());

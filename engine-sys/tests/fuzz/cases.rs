@@ -1,10 +1,10 @@
 //! Which file is corrupted in which way, by number: the same in every process.
 
-use super::bases::{Base, bases, odd_decoder};
 use super::changes::{NUMBERS_TO_TRY, corrupt, is_number, write_field};
-use super::file::{File, Part, Written};
 use super::known::known;
-use super::random::Random;
+use test_models::gguf::{File, Part, Written};
+use test_models::models::{Base, bases, odd_decoder};
+use test_models::random::Random;
 
 /// Bases whose every number is tried with every value; with the others, chance decides.
 const TRIED: [&str; 3] = ["small", "experts", "encoder"];

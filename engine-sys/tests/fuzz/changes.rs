@@ -2,9 +2,11 @@
 
 #![allow(clippy::ptr_arg, reason = "all changes of bytes are called alike, and some of them change how many there are")]
 
-use super::file::{ARRAY, BOOL, F32, Field, File, I32, NUMBERS, Part, STRING, TENSOR_KINDS, Tensor, U32, Value, size};
-use super::random::Random;
 use super::words::{ARCHITECTURES, KEYS, MODEL_KEYS, TEXTS};
+use test_models::gguf::{
+    ARRAY, BOOL, F32, Field, File, I32, NUMBERS, Part, STRING, TENSOR_KINDS, Tensor, U32, Value, size,
+};
+use test_models::random::Random;
 
 /// Changes a file's parts.
 type Change = fn(&mut File, &mut Random) -> String;

@@ -1,8 +1,8 @@
 //! Files that are whole, and files that once ended the process, or nearly: tried under every seed, because chance finds
 //! them rarely.
 
-use super::bases::{Base, odd_lengths};
-use super::file::{File, Value, number, text};
+use test_models::gguf::{File, Value, number, text};
+use test_models::models::{Base, odd_lengths};
 
 /// The largest texts that are let through, and the smallest that are not.
 const LONG: usize = 1 << 16;

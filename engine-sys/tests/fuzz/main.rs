@@ -18,12 +18,9 @@
 )]
 
 mod attempt;
-mod bases;
 mod cases;
 mod changes;
-mod file;
 mod known;
-mod random;
 #[path = "../support/mod.rs"]
 mod support;
 mod words;

@@ -2,10 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part of it")]
 
-pub mod gguf;
-
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -14,10 +12,7 @@ use engine_sys::{
     TextRequest, TokenBatch,
 };
 
-/// The demo model.
-pub fn demo_path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo.gguf")
-}
+pub use test_models::demo_path;
 
 /// Loads the demo model with this context.
 pub fn demo(context: ContextConfig) -> Engine {
@@ -157,4 +152,28 @@ pub fn prompt(text: &str) -> TextRequest {
 /// A question with this sampling.
 pub fn sampled(question: &str, sampling: Sampling) -> TextRequest {
     TextRequest { sampling, ..TextRequest::new(Input::Chat(vec![message(Role::User, question)])) }
+}
+
+/// A file in a folder of its own that goes away with it.
+pub struct TempFile {
+    folder: PathBuf,
+    pub path: PathBuf,
+}
+
+impl TempFile {
+    pub fn new(name: &str, bytes: &[u8]) -> Self {
+        let unique = format!("sipp-engine-test-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(unique);
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        Self { folder, path }
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        // Left behind at worst.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
 }

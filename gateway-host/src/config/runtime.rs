@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Deserializer};
 use sipp::{
-    CacheMode, CacheOptions, CacheType, ContextOptions, FlashAttention, GpuLayers, LogitBias, Placement, Pooling,
-    SamplerStage, Sampling, SchedulerOptions, SchedulerPolicy,
+    CacheMode, CacheOptions, CacheType, ContextOptions, FlashAttention, GpuLayers, LogitBias, MultimodalOptions,
+    Placement, Pooling, SamplerStage, Sampling, SchedulerOptions, SchedulerPolicy,
 };
 
 /// How a local model is run.
@@ -25,6 +25,9 @@ pub struct Runtime {
     /// What is kept of prompts.
     #[serde(with = "CacheTable")]
     pub cache: CacheOptions,
+    /// Images.
+    #[serde(with = "MultimodalTable")]
+    pub multimodal: MultimodalOptions,
     /// Sampling of requests that do not say otherwise.
     #[serde(with = "SamplingTable")]
     pub sampling: Sampling,
@@ -80,6 +83,15 @@ struct CacheTable {
     retained_prefix_tokens: Option<u32>,
     max_snapshot_entries: Option<u32>,
     max_snapshot_bytes: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "MultimodalOptions", deny_unknown_fields, expecting = "a table")]
+struct MultimodalTable {
+    projector: Option<String>,
+    use_gpu: Option<bool>,
+    image_min_tokens: Option<u32>,
+    image_max_tokens: Option<u32>,
 }
 
 /// Serde's view of [`Sampling`], for configurations and for bodies of requests.

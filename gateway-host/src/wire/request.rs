@@ -183,6 +183,7 @@ pub struct EmbedBody {
     input: EmbedInput,
     normalize: Option<bool>,
     context_key: Option<String>,
+    query: Option<String>,
     provider_options: Option<Fields>,
     endpoint_options: Option<Fields>,
     deadline_ms: Option<u32>,
@@ -210,12 +211,12 @@ impl EmbedBody {
             EmbedInput::One(text) => vec![text],
             EmbedInput::Many(texts) => texts,
         };
-        let Self { normalize, context_key, .. } = self;
-        let is_local = normalize.is_some() || context_key.is_some();
+        let Self { normalize, context_key, query, .. } = self;
+        let is_local = normalize.is_some() || context_key.is_some() || query.is_some();
         EmbedRequest {
             endpoint: Some(endpoint),
             inputs,
-            local: is_local.then_some(LocalEmbedOptions { context_key, normalize }),
+            local: is_local.then_some(LocalEmbedOptions { context_key, normalize, query }),
             endpoint_options: extensions(self.endpoint_options),
             provider_options: extensions(self.provider_options),
             context: Context { deadline: self.deadline_ms, ..context },

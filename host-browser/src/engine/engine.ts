@@ -17,6 +17,7 @@ export interface Load {
   readonly threads: number;
   readonly model: string;
   readonly files: readonly EngineFile[];
+  readonly projector?: string | undefined;
   readonly descriptor: endpoints.LocalDescriptor;
   /** Told how much is done, from 0 to 1. */
   readonly onProgress?: ((fraction: number) => void) | undefined;
@@ -125,14 +126,14 @@ class EngineWorker {
   }
 
   async load(load: Load): Promise<Extract<EngineEvent, { type: "loaded" }>> {
-    const { flavour, threads, model, files, descriptor, onProgress, signal } = load;
+    const { flavour, threads, model, files, projector, descriptor, onProgress, signal } = load;
     let onAbort = (): void => undefined;
     const event = await new Promise<EngineEvent>((resolve, reject) => {
       this.#loading = { loaded: resolve, progress: (fraction) => onProgress?.(fraction), fail: reject };
       onAbort = () => reject(new SippError("aborted", "the load was aborted"));
       signal?.addEventListener("abort", onAbort);
       const { module, wasm } = BUILDS[flavour]();
-      this.post({ type: "load", module: module.href, wasm: wasm.href, threads, model, files, descriptor });
+      this.post({ type: "load", module: module.href, wasm: wasm.href, threads, model, files, projector, descriptor });
     }).finally(() => signal?.removeEventListener("abort", onAbort));
     this.#loading = undefined;
     if (event.type === "failed") {

@@ -28,8 +28,10 @@ export type Command =
       readonly threads: number;
       /** The model's name in messages. */
       readonly model: string;
-      /** The model, or its shards in order. */
+      /** The model, or its shards in order, and its projector. */
       readonly files: readonly EngineFile[];
+      /** The file that is the model's projector, by its name. */
+      readonly projector?: string | undefined;
       readonly descriptor: endpoints.LocalDescriptor;
     }
   | { readonly type: "generate"; readonly call: number; readonly request: types.Request }

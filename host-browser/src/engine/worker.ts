@@ -98,17 +98,20 @@ async function load(command: Extract<Command, { type: "load" }>): Promise<void> 
   const close = await mount(created.FS, FOLDER, command.files);
   const model = `${FOLDER}/${command.files[0]?.name ?? "model.gguf"}`;
   const { threads, descriptor } = command;
-  withText({ model, threads, descriptor }, (text, size) => created._sipp_web_load(text, size));
+  const projector = command.projector === undefined ? undefined : `${FOLDER}/${command.projector}`;
+  withText({ model, projector, threads, descriptor }, (text, size) => created._sipp_web_load(text, size));
   // The weights are in memory now.
   close();
-  send(renamed(take(), model, command.model));
+  send(renamed(take(), command.model, model, projector));
 }
 
-/** The events, with the model's name in the place of where it was mounted. */
-function renamed(events: EngineEvent[], path: string, name: string): EngineEvent[] {
+/** The events, with the model's name in the place of where it was mounted, and its projector's without the folder. */
+function renamed(events: EngineEvent[], name: string, path: string, projector: string | undefined): EngineEvent[] {
   for (const event of events) {
     if (event.type === "failed" && event.error.tag === "model") {
-      event.error.val.message = event.error.val.message.replaceAll(path, name);
+      const message = event.error.val.message.replaceAll(path, name);
+      event.error.val.message =
+        projector === undefined ? message : message.replaceAll(projector, projector.slice(FOLDER.length + 1));
     }
   }
   return events;
@@ -213,12 +216,21 @@ function withText(value: unknown, use: (text: number, size: number) => void): vo
   engine()._sipp_web_free(text, bytes.length);
 }
 
-/** What JSON writes as objects with numbers for names, or not at all. */
+/** What JSON writes as objects with numbers for names, or not at all: images, and sizes. */
 function plain(_: string, value: unknown): unknown {
   if (typeof value === "bigint") {
     return Number(value);
   }
-  return ArrayBuffer.isView(value) ? [] : value;
+  return value instanceof Uint8Array ? base64(value) : value;
+}
+
+function base64(bytes: Uint8Array): string {
+  let text = "";
+  // As many at a time as a call may have arguments, for sure.
+  for (let at = 0; at < bytes.length; at += 0x4000) {
+    text += String.fromCharCode(...bytes.subarray(at, at + 0x4000));
+  }
+  return btoa(text);
 }
 
 /** Whatever trapped leaves the engine's memory in no state to go on. */

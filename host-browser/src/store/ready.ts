@@ -6,8 +6,11 @@ import { SippError } from "../error.ts";
 import type { Ready } from "../local.ts";
 import { node } from "../platform.ts";
 import type { LocalDescriptor } from "../request.ts";
-import { type LoadProgress, shardNames } from "./source.ts";
+import { type LoadProgress, type ModelFiles, shardNames } from "./source.ts";
 import type { ModelStore } from "./store.ts";
+
+/** What a projector is called beside its model, whose own name it may have. */
+const PROJECTOR = "its projector.gguf";
 
 /** Makes a model's files ready. `store` opens the store, where there is one. */
 export async function ready(
@@ -18,20 +21,21 @@ export async function ready(
   const { source, sha256, signal } = descriptor;
   const loading = (fraction: number, totalBytes: number): void =>
     onProgress({ phase: "load", loadedBytes: Math.round(fraction * totalBytes), totalBytes, percent: fraction * 100 });
-  if (typeof source === "object" && "model" in source && source.projector !== undefined) {
-    throw new SippError("unsupported", "a projector needs an engine that reads images, which this version has not; leave it out", {
-      reason: "local models take no images in this version",
-    });
-  }
   if (node !== undefined) {
     return inPlace(descriptor, loading);
   }
   const models = await store();
   const installed = await models.obtain(source, { sha256, onProgress, signal });
   const held = await models.hold(installed.id);
+  const projectors = (installed.projector ?? []).map(({ path }) => ({ name: PROJECTOR, opfs: path }));
+  if (projectors.length > 1) {
+    held();
+    throw new SippError("invalid-model-source", "a projector is one file, not several shards");
+  }
   return {
     model: installed.name,
-    files: installed.files.map(({ name, path }) => ({ name, opfs: path })),
+    files: [...installed.files.map(({ name, path }) => ({ name, opfs: path })), ...projectors],
+    projector: projectors[0]?.name,
     onProgress: (fraction) => loading(fraction, installed.bytes),
     signal,
     release: held,
@@ -45,23 +49,37 @@ function inPlace(descriptor: LocalDescriptor, loading: (fraction: number, totalB
   if (sha256 !== undefined) {
     throw new SippError("invalid-model-source", "a file of Node.js is read in place and not checked; leave sha256 out");
   }
+  if (node === undefined) {
+    throw new SippError("internal", "there is no Node.js");
+  }
+  const paths = node.getBuiltinModule("node:path");
+  const pair = typeof source === "object" && "model" in source ? source : { model: source };
+  const { path, size } = fileOf(pair.model);
+  const projector = pair.projector === undefined ? [] : [{ name: PROJECTOR, path: fileOf(pair.projector).path }];
+  // llama.cpp finds the other shards by the first one's name.
+  const own = paths.basename(path);
+  const files = (shardNames(own)?.names ?? [own]).map((name) => ({ name, path: paths.join(paths.dirname(path), name) }));
+  return {
+    model: path,
+    files: [...files, ...projector],
+    projector: projector[0]?.name,
+    onProgress: (fraction) => loading(fraction, size),
+    signal,
+  };
+}
+
+function fileOf(source: ModelFiles): { path: string; size: number } {
   if (node === undefined || (typeof source !== "string" && !(source instanceof URL))) {
     throw new SippError("invalid-model-source", "a model of Node.js is the path of a file; give a text or a file URL");
   }
-  const { fileURLToPath } = node.getBuiltinModule("node:url");
-  const paths = node.getBuiltinModule("node:path");
-  const fs = node.getBuiltinModule("node:fs");
-  const path = source instanceof URL ? fileURLToPath(source) : source;
+  const path = source instanceof URL ? node.getBuiltinModule("node:url").fileURLToPath(source) : source;
   const fault = (text: string): SippError => new SippError("model", text, { fault: "not-found" });
-  const found = fs.statSync(path, { throwIfNoEntry: false });
+  const found = node.getBuiltinModule("node:fs").statSync(path, { throwIfNoEntry: false });
   if (found === undefined) {
     throw fault(`there is no file ${path}`);
   }
   if (!found.isFile()) {
     throw fault(`${path} is not a file`);
   }
-  // llama.cpp finds the other shards by the first one's name.
-  const own = paths.basename(path);
-  const files = (shardNames(own)?.names ?? [own]).map((name) => ({ name, path: paths.join(paths.dirname(path), name) }));
-  return { model: path, files, onProgress: (fraction) => loading(fraction, found.size), signal };
+  return { path, size: found.size };
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sipp::{
     CacheType, Context, ContextOptions, FlashAttention, GpuLayers, JsonSchemaFormat, LocalDescriptor, LocalOptions,
-    Placement, ResponseFormat, Sampling, TextOptions,
+    MultimodalOptions, Placement, ResponseFormat, Sampling, TextOptions,
 };
 
 use crate::choice::{self, CACHE_TYPES, FLASH_ATTENTION};
@@ -82,6 +82,12 @@ pub(crate) struct TextArgs {
     /// Text that ends the answer and is not part of it; may be given several times.
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+    /// Image for the model: PNG, JPEG, WebP or GIF; may be given several times.
+    ///
+    /// In a chat they come before the first message. In a query each stands where the prompt has `<__media__>`, or before
+    /// the prompt.
+    #[arg(long, value_name = "FILE")]
+    image: Vec<PathBuf>,
     #[command(flatten)]
     local: LocalTextArgs,
     /// File with a JSON schema that the answer must match.
@@ -106,6 +112,9 @@ pub(crate) struct LocalTextArgs {
     /// File with a GBNF grammar that the answer must match.
     #[arg(long, value_name = "FILE")]
     grammar: Option<PathBuf>,
+    /// Projector of the model, a GGUF file, with which it reads images.
+    #[arg(long, value_name = "FILE", help_heading = "Model", display_order = 1000)]
+    projector: Option<PathBuf>,
     /// Most tokens in one call of the model (n_batch) [default: 2048].
     #[arg(long, value_name = "N", hide_short_help = true, help_heading = "Model", display_order = 1000)]
     batch_size: Option<u32>,
@@ -119,6 +128,8 @@ pub(crate) struct LocalTextArgs {
 pub(crate) struct TextSettings {
     pub(crate) options: TextOptions,
     pub(crate) local: Option<LocalOptions>,
+    /// Encoded images.
+    pub(crate) images: Vec<Vec<u8>>,
     pub(crate) context: Context,
 }
 
@@ -128,16 +139,19 @@ impl TextArgs {
     /// Sampling goes into the descriptor and not into the request, so that a value out of range is refused before a
     /// large model is loaded for nothing.
     pub(crate) fn describe(&self, descriptor: LocalDescriptor) -> LocalDescriptor {
-        let LocalTextArgs { batch_size, ubatch_size, .. } = self.local;
+        let LocalTextArgs { batch_size, ubatch_size, ref projector, .. } = self.local;
+        let projector = projector.as_ref().map(|path| path.display().to_string());
+        let multimodal = MultimodalOptions { projector, ..descriptor.multimodal };
         let context = ContextOptions { n_batch: batch_size, n_ubatch: ubatch_size, ..descriptor.context };
         let sampling = self.sampling.as_ref().map(SamplingArgs::sampling).unwrap_or_default();
         let sampling = Sampling { temperature: self.temperature, top_p: self.top_p, ..sampling };
-        LocalDescriptor { context, sampling, ..descriptor }
+        LocalDescriptor { context, multimodal, sampling, ..descriptor }
     }
 
     /// What is asked of an endpoint elsewhere, with the files that flags name. Flags that it does not take were refused
     /// before.
     pub(crate) fn remote_settings(self) -> Result<TextSettings, Failure> {
+        let images = self.images()?;
         let schema = self.json_schema.as_deref().map(read).transpose()?;
         let grammar = self.local.grammar.as_deref().map(read).transpose()?;
         let sampling = self.sampling.as_ref().map(SamplingArgs::sampling);
@@ -161,12 +175,14 @@ impl TextArgs {
                 ..TextOptions::default()
             },
             local: is_local.then(|| LocalOptions { grammar, sampling, ..LocalOptions::default() }),
+            images,
             context: Context { deadline: self.deadline, ..Context::default() },
         })
     }
 
     /// What is asked of a model of this machine, with the files that flags name.
     pub(crate) fn settings(self) -> Result<TextSettings, Failure> {
+        let images = self.images()?;
         let local = LocalOptions {
             grammar: self.local.grammar.as_deref().map(read).transpose()?,
             json_schema: self.json_schema.as_deref().map(read).transpose()?,
@@ -175,8 +191,15 @@ impl TextArgs {
         Ok(TextSettings {
             options: TextOptions { max_tokens: self.max_tokens, stop: self.stop, ..TextOptions::default() },
             local: Some(local),
+            images,
             context: Context { deadline: self.deadline, ..Context::default() },
         })
+    }
+}
+
+impl TextArgs {
+    fn images(&self) -> Result<Vec<Vec<u8>>, Failure> {
+        self.image.iter().map(|path| fs::read(path).map_err(Failure::file(path))).collect()
     }
 }
 

@@ -131,7 +131,10 @@ impl Conversation {
 
     /// Asks for an answer to what was said and this message, and shows it.
     async fn answer(&mut self, message: String) -> Result<Exit, Failure> {
-        self.messages.push(Message::user(message));
+        let mut said = Message::user(message);
+        let images = self.endpoint.take_images();
+        said.content.splice(0..0, images);
+        self.messages.push(said);
         let system = self.system.as_ref().map(Message::system);
         let messages = system.into_iter().chain(self.messages.iter().cloned()).collect();
         let answered = text::stream(self.endpoint.chat(messages), &mut self.output, self.endpoint.limit()).await;

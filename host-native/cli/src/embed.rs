@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     pub(crate) output: OutputArgs,
 }
 
-/// How a local model makes vectors. A gateway hands the second on, but not the first, with which a model is loaded.
+/// How a local model makes vectors. A gateway hands all on but the first, with which a model is loaded.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Vectors")]
 struct VectorArgs {
@@ -51,14 +51,20 @@ struct VectorArgs {
     /// Do not scale vectors to length 1.
     #[arg(long)]
     no_normalize: bool,
+    /// Score each text against this one; for models with a classification head (--pooling rank).
+    #[arg(long, value_name = "TEXT")]
+    query: Option<String>,
 }
 
 /// Runs `sipp embed`.
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let Arguments { model, remote, load, texts, vectors: VectorArgs { pooling, no_normalize }, output } = arguments;
+    let Arguments { model, remote, load, texts, vectors, output } = arguments;
+    let VectorArgs { pooling, no_normalize, query } = vectors;
     let (model, texts) = remote.split(model, texts)?;
     let inputs = input::texts(texts)?;
-    let local = no_normalize.then(|| LocalEmbedOptions { normalize: Some(false), ..LocalEmbedOptions::default() });
+    let is_local = no_normalize || query.is_some();
+    let normalize = no_normalize.then_some(false);
+    let local = is_local.then(|| LocalEmbedOptions { normalize, query, ..LocalEmbedOptions::default() });
     let request = EmbedRequest { local, ..EmbedRequest::new(inputs) };
     let run = match model {
         Some(model) => {

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use sipp::{ChatRequest, EndpointRef, Kind, Message, QueryRequest, SippClient, TextRun};
+use sipp::{
+    ChatRequest, EndpointRef, Kind, LocalOptions, Media, MediaSource, Message, Part, QueryRequest, SippClient, TextRun,
+};
 
 use crate::args::{ModelArgs, TextArgs, TextSettings};
 use crate::exit::Failure;
@@ -48,9 +50,20 @@ impl Endpoint {
         }
     }
 
+    /// The images that the command line names, as parts of a message; once.
+    pub(crate) fn take_images(&mut self) -> Vec<Part> {
+        let images = std::mem::take(&mut self.settings.images).into_iter();
+        images
+            .map(|bytes| {
+                Part::Media(Media { mime_type: mime_type(&bytes).to_owned(), source: MediaSource::Bytes(bytes) })
+            })
+            .collect()
+    }
+
     /// Continues a prompt.
     pub(crate) fn query(self, prompt: String) -> TextRun {
-        let TextSettings { options, local, context } = self.settings;
+        let TextSettings { options, local, images: media, context } = self.settings;
+        let local = if media.is_empty() { local } else { Some(LocalOptions { media, ..local.unwrap_or_default() }) };
         let Foreign { endpoint_options, provider_options } = self.foreign;
         let endpoint = Some(self.reference);
         self.client.query(QueryRequest {
@@ -66,7 +79,7 @@ impl Endpoint {
 
     /// Answers a conversation.
     pub(crate) fn chat(&self, messages: Vec<Message>) -> TextRun {
-        let TextSettings { options, local, context } = self.settings.clone();
+        let TextSettings { options, local, images: _, context } = self.settings.clone();
         let Foreign { endpoint_options, provider_options } = self.foreign.clone();
         let endpoint = Some(self.reference.clone());
         self.client.chat(ChatRequest {
@@ -78,5 +91,16 @@ impl Endpoint {
             provider_options,
             context,
         })
+    }
+}
+
+/// What an image is, by how it begins. Whoever reads it refuses what it does not know.
+fn mime_type(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0x89, b'P', b'N', b'G', ..] => "image/png",
+        [0xff, 0xd8, 0xff, ..] => "image/jpeg",
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
+        [b'G', b'I', b'F', b'8', ..] => "image/gif",
+        _ => "application/octet-stream",
     }
 }

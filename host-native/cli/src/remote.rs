@@ -16,7 +16,7 @@ const LOCAL: [&str; 4] = ["ModelArgs", "LocalTextArgs", "SamplingArgs", "VectorA
 
 /// The group and the flags among them that a gateway hands to a local model of its own. The others say how a model is
 /// loaded, which is in its configuration.
-const HANDED_ON: [&str; 3] = ["SamplingArgs", "grammar", "no_normalize"];
+const HANDED_ON: [&str; 4] = ["SamplingArgs", "grammar", "no_normalize", "query"];
 
 /// Refuses flags that would have no effect at the endpoint elsewhere that a command line names.
 ///

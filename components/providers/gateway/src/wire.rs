@@ -147,6 +147,8 @@ pub(crate) struct EmbedBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) context_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) query: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) deadline_ms: Option<u32>,
     #[serde(flatten)]
     pub(crate) own: Map<String, Value>,

@@ -14,15 +14,17 @@ use crate::cargo;
 use crate::repository::Repository;
 
 /// A folder of the design, and the folders whose packages its own may use. The first that fits a path counts.
-const FOLDERS: [(&str, &[&str]); 8] = [
-    ("engine-sys", &[]),
+const FOLDERS: [(&str, &[&str]); 9] = [
+    // For its tests.
+    ("engine-sys", &["tests/models"]),
     ("host-native", &["engine-sys", "host-native"]),
     ("gateway-host", &["host-native"]),
     ("components", &["components"]),
     ("toolchain", &[]),
     ("tests/programs", &["components"]),
     ("tests/third-party", &["components"]),
-    ("tests", &["engine-sys", "host-native", "gateway-host"]),
+    ("tests/models", &[]),
+    ("tests", &["tests/models", "engine-sys", "host-native", "gateway-host"]),
 ];
 
 /// Libraries by the beginning of their name, and the one folder that may use them.

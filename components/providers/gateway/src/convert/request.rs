@@ -34,6 +34,7 @@ const TYPED: &[&str] = &[
     "sampling",
     "media",
     "normalize",
+    "query",
     "deadline_ms",
 ];
 
@@ -76,12 +77,13 @@ pub(crate) fn text_body(settings: &Settings, request: Request) -> Result<(String
 ///
 /// As [`text_body`].
 pub(crate) fn embed_body(settings: &Settings, request: EmbedRequest) -> Result<(String, Vec<u8>), Error> {
-    let EmbedRequest { inputs, normalize, context_key, extensions, context } = request;
+    let EmbedRequest { inputs, normalize, context_key, query, extensions, context } = request;
     let body = wire::EmbedBody {
         model: &settings.model,
         input: inputs,
         normalize,
         context_key,
+        query,
         deadline_ms: context.deadline,
         own: own_fields(settings, &extensions)?,
     };
@@ -314,9 +316,10 @@ mod tests {
 
     #[test]
     fn vectors_are_asked_for_with_their_options() {
-        let request = |normalize, context_key| EmbedRequest {
+        let request = |normalize, context_key: Option<String>| EmbedRequest {
             inputs: vec!["one".into()],
             normalize,
+            query: context_key.as_ref().map(|_| "two".into()),
             context_key,
             extensions: vec![],
             context: plain(Input::Prompt(String::new())).context,
@@ -328,7 +331,7 @@ mod tests {
         let (route, sent) = body(request(None, None));
         assert_eq!((route.as_str(), sent), ("/v1/embed", json!({"model": "demo", "input": ["one"]})));
         let (_, sent) = body(request(Some(false), Some("k".into())));
-        assert_eq!(sent, json!({"model": "demo", "input": ["one"], "normalize": false, "context_key": "k"}));
+        assert_eq!(sent, json!({"model": "demo", "input": ["one"], "normalize": false, "context_key": "k", "query": "two"}));
     }
 
     #[test]

@@ -18,11 +18,14 @@ const TYPED: &[&str] = &["model", "input", "encoding_format"];
 ///
 /// [`Error::InvalidRequest`] for what the API has no words for.
 pub(crate) fn embed_body(settings: &Settings, request: &EmbedRequest) -> Result<Vec<u8>, Error> {
-    let EmbedRequest { inputs, normalize, context_key, extensions, context: _ } = request;
+    let EmbedRequest { inputs, normalize, context_key, query, extensions, context: _ } = request;
     check_settings(settings)?;
     let provider = &settings.provider;
     if context_key.is_some() {
         return Err(invalid(format!("context_key has no effect at {provider}; leave it out")));
+    }
+    if query.is_some() {
+        return Err(invalid(format!("query has no effect at {provider}; leave it out")));
     }
     // What has length 1 already is as it was asked for.
     if normalize.is_some() && *normalize != is_normalized(settings) {

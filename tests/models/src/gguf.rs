@@ -1,20 +1,22 @@
 //! A GGUF file in parts that can be changed, and written with the place of every field.
 //!
-//! Unlike the editor that the other tests use, it writes what is wrong as readily as what is right. Format:
+//! It writes what is wrong as readily as what is right. Format:
 //! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
-pub(crate) const U32: u32 = 4;
-pub(crate) const I32: u32 = 5;
-pub(crate) const F32: u32 = 6;
-pub(crate) const BOOL: u32 = 7;
-pub(crate) const STRING: u32 = 8;
-pub(crate) const ARRAY: u32 = 9;
+use std::path::Path;
+
+pub const U32: u32 = 4;
+pub const I32: u32 = 5;
+pub const F32: u32 = 6;
+pub const BOOL: u32 = 7;
+pub const STRING: u32 = 8;
+pub const ARRAY: u32 = 9;
 /// The types of numbers, and how many bytes each takes.
-pub(crate) const NUMBERS: [(u32, usize); 11] =
+pub const NUMBERS: [(u32, usize); 11] =
     [(0, 1), (1, 1), (2, 2), (3, 2), (U32, 4), (I32, 4), (F32, 4), (BOOL, 1), (10, 8), (11, 8), (12, 8)];
 
 /// ggml's types of tensors: number, elements and bytes of a block.
-pub(crate) const TENSOR_KINDS: [(u32, u64, u64); 35] = [
+pub const TENSOR_KINDS: [(u32, u64, u64); 35] = [
     (0, 1, 4),
     (1, 1, 2),
     (2, 32, 18),
@@ -54,7 +56,7 @@ pub(crate) const TENSOR_KINDS: [(u32, u64, u64); 35] = [
 const ALIGNMENT: usize = 32;
 
 #[derive(Clone)]
-pub(crate) enum Value {
+pub enum Value {
     /// Type and bits.
     Number(u32, u64),
     Text(Vec<u8>),
@@ -63,22 +65,22 @@ pub(crate) enum Value {
 }
 
 #[derive(Clone)]
-pub(crate) struct Tensor {
-    pub(crate) name: Vec<u8>,
-    pub(crate) shape: Vec<u64>,
-    pub(crate) kind: u32,
-    pub(crate) bytes: Vec<u8>,
+pub struct Tensor {
+    pub name: Vec<u8>,
+    pub shape: Vec<u64>,
+    pub kind: u32,
+    pub bytes: Vec<u8>,
 }
 
 #[derive(Clone)]
-pub(crate) struct File {
-    pub(crate) keys: Vec<(Vec<u8>, Value)>,
-    pub(crate) tensors: Vec<Tensor>,
+pub struct File {
+    pub keys: Vec<(Vec<u8>, Value)>,
+    pub tensors: Vec<Tensor>,
 }
 
 /// What a field of a written file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
     Magic,
     Version,
     Count,
@@ -95,56 +97,60 @@ pub(crate) enum Part {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Field {
-    pub(crate) part: Part,
-    pub(crate) start: usize,
-    pub(crate) end: usize,
+pub struct Field {
+    pub part: Part,
+    pub start: usize,
+    pub end: usize,
 }
 
 /// A file as it is written.
 #[derive(Default)]
-pub(crate) struct Written {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) fields: Vec<Field>,
+pub struct Written {
+    pub bytes: Vec<u8>,
+    pub fields: Vec<Field>,
 }
 
-pub(crate) fn text(text: &str) -> Value {
+pub fn text(text: &str) -> Value {
     Value::Text(text.as_bytes().to_vec())
 }
 
-pub(crate) fn number(number: u32) -> Value {
+pub fn number(number: u32) -> Value {
     Value::Number(U32, number.into())
 }
 
-pub(crate) fn float(number: f32) -> Value {
+pub fn float(number: f32) -> Value {
     Value::Number(F32, number.to_bits().into())
 }
 
-pub(crate) fn width(kind: u32) -> usize {
+pub fn width(kind: u32) -> usize {
     NUMBERS.iter().find(|(number, _)| *number == kind).map_or(4, |(_, width)| *width)
 }
 
 /// Bytes of a tensor. Rounds a broken block up, so that the file is as long as its reader would expect at least.
-pub(crate) fn size(kind: u32, shape: &[u64]) -> usize {
+pub fn size(kind: u32, shape: &[u64]) -> usize {
     let elements = shape.iter().fold(1u64, |product, length| product.saturating_mul(*length));
     let (_, block, bytes) = TENSOR_KINDS.iter().find(|(number, _, _)| *number == kind).copied().unwrap_or((kind, 1, 4));
     usize::try_from(elements.div_ceil(block).saturating_mul(bytes)).unwrap()
 }
 
 impl File {
-    pub(crate) fn get(&mut self, name: &str) -> Option<&mut Value> {
+    pub fn get(&mut self, name: &str) -> Option<&mut Value> {
         self.keys.iter_mut().find(|(key, _)| key == name.as_bytes()).map(|(_, value)| value)
     }
 
-    pub(crate) fn set(&mut self, name: &str, value: Value) {
+    pub fn set(&mut self, name: &str, value: Value) {
         match self.get(name) {
             Some(old) => *old = value,
             None => self.keys.push((name.as_bytes().to_vec(), value)),
         }
     }
 
+    pub fn remove(&mut self, name: &str) {
+        self.keys.retain(|(key, _)| key != name.as_bytes());
+    }
+
     /// `general.architecture`, with which the names of many keys begin.
-    pub(crate) fn architecture(&mut self) -> String {
+    pub fn architecture(&mut self) -> String {
         match self.get("general.architecture") {
             Some(Value::Text(name)) => String::from_utf8_lossy(name).into_owned(),
             _ => String::new(),
@@ -152,7 +158,7 @@ impl File {
     }
 
     /// Gives the file and its keys another architecture.
-    pub(crate) fn rename(&mut self, old: &str, new: &str) {
+    pub fn rename(&mut self, old: &str, new: &str) {
         for (name, _) in &mut self.keys {
             if let Some(rest) = name.strip_prefix(format!("{old}.").as_bytes()) {
                 *name = [new.as_bytes(), b".", rest].concat();
@@ -162,7 +168,7 @@ impl File {
     }
 
     /// Reads a file that is whole.
-    pub(crate) fn read(bytes: &[u8]) -> Self {
+    pub fn read(bytes: &[u8]) -> Self {
         let mut reader = Reader { bytes, at: 8 };
         let (tensor_count, key_count) = (reader.number(8), reader.number(8));
         let keys = (0..key_count)
@@ -189,7 +195,16 @@ impl File {
         Self { keys, tensors: tensors.into_iter().map(fill).collect() }
     }
 
-    pub(crate) fn write(&self) -> Written {
+    /// Reads a file that is whole from where it lies.
+    pub fn open(path: &Path) -> Self {
+        Self::read(&std::fs::read(path).expect("the model can be read"))
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.write().bytes
+    }
+
+    pub fn write(&self) -> Written {
         let mut written = Written::default();
         written.put(Part::Magic, b"GGUF");
         written.put(Part::Version, &3u32.to_le_bytes());

@@ -1,28 +1,28 @@
-//! The whole models that are corrupted: the demo model, and very small ones of other shapes and with other tokenisers.
+//! Whole models: the demo model, and very small ones of other shapes and with other tokenisers, whose weights are
+//! numbers by chance.
 
 use std::iter::once;
 
-use super::file::{BOOL, F32, File, I32, Tensor, Value, float, number, size, text};
-use super::random::Random;
-use super::support;
+use crate::gguf::{BOOL, F32, File, I32, Tensor, Value, float, number, size, text};
+use crate::random::Random;
 
-pub(crate) struct Base {
-    pub(crate) name: &'static str,
-    pub(crate) file: File,
+pub struct Base {
+    pub name: &'static str,
+    pub file: File,
 }
 
 /// The lengths of a decoder of the `llama` family.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Lengths {
-    pub(crate) embedding: u32,
-    pub(crate) heads: u32,
-    pub(crate) heads_kv: u32,
-    pub(crate) feed_forward: u32,
-    pub(crate) layers: u32,
-    pub(crate) context: u32,
-    pub(crate) experts: u32,
+pub struct Lengths {
+    pub embedding: u32,
+    pub heads: u32,
+    pub heads_kv: u32,
+    pub feed_forward: u32,
+    pub layers: u32,
+    pub context: u32,
+    pub experts: u32,
     /// Type of the matrices.
-    pub(crate) kind: u32,
+    pub kind: u32,
 }
 
 const SMALL: Lengths =
@@ -32,8 +32,8 @@ const WIDE: Lengths = Lengths { embedding: 256, feed_forward: 256, kind: 8, ..SM
 const TEMPLATE: &str =
     "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\\n' }}{% endfor %}";
 
-pub(crate) fn bases() -> Vec<Base> {
-    let demo = File::read(&std::fs::read(support::demo_path()).unwrap());
+pub fn bases() -> Vec<Base> {
+    let demo = File::read(&std::fs::read(crate::demo_path()).unwrap());
     let byte_pairs = byte_pairs(&demo);
     let none = vec![("tokenizer.ggml.model", text("none")), ("llama.vocab_size", number(64))];
     let mut odd = decoder("llama", SMALL, byte_pairs.clone());
@@ -51,12 +51,14 @@ pub(crate) fn bases() -> Vec<Base> {
         file("windows", windows(decoder("gemma2", Lengths { layers: 2, ..SMALL }, sentence_pieces("llama")))),
         file("recurrent", recurrent(byte_pairs.clone())),
         file("encoder", encoder()),
+        file("encoder-decoder", encoder_decoder()),
+        file("ranker", ranker()),
         file("demo", demo),
     ]
 }
 
 /// A decoder whose lengths fit each other in the file, if not in the arithmetic.
-pub(crate) fn odd_decoder(bases: &[Base], random: &mut Random) -> (String, File) {
+pub fn odd_decoder(bases: &[Base], random: &mut Random) -> (String, File) {
     let lengths = Lengths {
         embedding: *random.pick(&[1, 2, 31, 32, 33, 64, 96, 256]),
         heads: *random.pick(&[0, 1, 2, 3, 4, 5, 64, 1000]),
@@ -72,7 +74,7 @@ pub(crate) fn odd_decoder(bases: &[Base], random: &mut Random) -> (String, File)
 }
 
 /// A decoder whose heads have an odd length, and so no pairs of numbers to rotate.
-pub(crate) fn odd_lengths(bases: &[Base]) -> File {
+pub fn odd_lengths(bases: &[Base]) -> File {
     decoder("llama", Lengths { heads: 3, heads_kv: 1, kind: 0, ..SMALL }, demo_byte_pairs(bases))
 }
 
@@ -198,7 +200,7 @@ fn begin(architecture: &str, lengths: &[(&str, u32)], vocabulary: Keys) -> File 
 /// Adds a tensor: of 1 if it is a norm, else of small numbers that depend on the place only.
 fn add(file: &mut File, name: &str, kind: u32, shape: &[u32]) {
     let shape: Vec<u64> = shape.iter().map(|length| u64::from(*length)).collect();
-    let norm = name.contains("norm");
+    let norm = name.contains("norm") || (name.contains("ln") && name.ends_with("weight"));
     let mut random = Random::new(0, file.tensors.len() as u64);
     let mut bytes = Vec::with_capacity(size(kind, &shape));
     while bytes.len() < size(kind, &shape) {
@@ -314,6 +316,20 @@ fn recurrent(vocabulary: Keys) -> File {
     file
 }
 
+/// A model that scores a text against another.
+#[must_use]
+pub fn ranker() -> File {
+    let mut file = encoder();
+    file.set("bert.pooling_type", number(4));
+    let Some(Value::Number(_, length)) = file.get("bert.embedding_length").cloned() else { panic!("it has a length") };
+    let length = length as u32;
+    add(&mut file, "cls.weight", 1, &[length, length]);
+    add(&mut file, "cls.bias", 0, &[length]);
+    add(&mut file, "cls.output.weight", 1, &[length, 1]);
+    add(&mut file, "cls.output.bias", 0, &[1]);
+    file
+}
+
 /// A model that reads only.
 fn encoder() -> File {
     let (embedding, feed_forward, context) = (32, 64, 64);
@@ -348,6 +364,169 @@ fn encoder() -> File {
         let (kind, shape, bias) = if columns == 0 { (0, vec![rows], rows) } else { (1, vec![rows, columns], columns) };
         add(&mut file, &format!("blk.0.{name}.weight"), kind, &shape);
         add(&mut file, &format!("blk.0.{name}.bias"), 0, &[bias]);
+    }
+    file
+}
+
+/// A model that reads a text first, then writes.
+pub fn encoder_decoder() -> File {
+    let (embedding, feed_forward, heads, buckets) = (64, 64, 2, 8);
+    let mut vocabulary = unigrams();
+    vocabulary.push(("tokenizer.ggml.add_eos_token", Value::Number(BOOL, 1)));
+    let tokens = vocabulary_size(&vocabulary) as u32;
+    let numbers = [
+        ("context_length", 128),
+        ("embedding_length", embedding),
+        ("block_count", 1),
+        ("feed_forward_length", feed_forward),
+        ("attention.head_count", heads),
+        ("attention.relative_buckets_count", buckets),
+        ("decoder_start_token_id", 0),
+    ];
+    let mut file = begin("t5", &numbers, vocabulary);
+    file.set("t5.attention.layer_norm_rms_epsilon", float(1e-5));
+    add(&mut file, "token_embd.weight", 1, &[embedding, tokens]);
+    add(&mut file, "output.weight", 1, &[embedding, tokens]);
+    for (part, attentions) in [("enc", &["attn"][..]), ("dec", &["attn", "cross_attn"])] {
+        add(&mut file, &format!("{part}.output_norm.weight"), 0, &[embedding]);
+        let mut add =
+            |name: &str, kind, shape: &[u32]| add(&mut file, &format!("{part}.blk.0.{name}.weight"), kind, shape);
+        for attention in attentions {
+            add(&format!("{attention}_norm"), 0, &[embedding]);
+            for name in ["q", "k", "v", "o"] {
+                add(&format!("{attention}_{name}"), 1, &[embedding, embedding]);
+            }
+        }
+        add("attn_rel_b", 0, &[heads, buckets]);
+        add("ffn_norm", 0, &[embedding]);
+        add("ffn_gate", 1, &[embedding, feed_forward]);
+        add("ffn_down", 1, &[feed_forward, embedding]);
+        add("ffn_up", 1, &[embedding, feed_forward]);
+    }
+    file
+}
+
+/// How a model reads images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// Every image has the same size, and its vectors follow each other as tokens do.
+    Line,
+    /// Every image keeps its shape, and its vectors have places in a grid.
+    Grid,
+    /// Every image has the same size, and each of its vectors is computed in sight of all of them.
+    Mutual,
+}
+
+/// Numbers in a vector of the models that read images.
+const SEEING: Lengths = Lengths { embedding: 64, context: 512, layers: 2, ..SMALL };
+
+/// A model that reads images, and its projector.
+pub fn seeing(sight: Sight) -> (File, File) {
+    let demo = File::read(&std::fs::read(crate::demo_path()).unwrap());
+    let mut vocabulary = byte_pairs(&demo);
+    vocabulary.retain(|(name, _)| *name != "tokenizer.chat_template");
+    vocabulary.push(("tokenizer.chat_template", text(TEMPLATE)));
+    let model = match sight {
+        Sight::Line => decoder("llama", SEEING, vocabulary),
+        Sight::Grid => {
+            let mut model = decoder("qwen2vl", SEEING, vocabulary);
+            let sections = [8, 4, 4, 0];
+            model.set("qwen2vl.rope.dimension_sections", integers(sections));
+            model
+        }
+        Sight::Mutual => {
+            let mut model = decoder("gemma3", SEEING, vocabulary);
+            let head = SEEING.embedding / SEEING.heads;
+            model.set("gemma3.attention.key_length", number(head));
+            model.set("gemma3.attention.value_length", number(head));
+            for layer in 0..SEEING.layers {
+                for (name, length) in [
+                    ("post_attention_norm", SEEING.embedding),
+                    ("post_ffw_norm", SEEING.embedding),
+                    ("attn_q_norm", head),
+                    ("attn_k_norm", head),
+                ] {
+                    add(&mut model, &format!("blk.{layer}.{name}.weight"), 0, &[length]);
+                }
+            }
+            model
+        }
+    };
+    (model, projector(sight))
+}
+
+fn projector(sight: Sight) -> File {
+    let (embedding, feed_forward, patch, layers) = (32, 64, 14, 2);
+    let side = if sight == Sight::Mutual { 8 } else { 4 };
+    let mut file = File { keys: Vec::new(), tensors: Vec::new() };
+    let kind = match sight {
+        Sight::Line => "mlp",
+        Sight::Grid => "qwen2vl_merger",
+        Sight::Mutual => "gemma3",
+    };
+    file.set("general.architecture", text("clip"));
+    file.set("clip.projector_type", text(kind));
+    file.set("clip.has_vision_encoder", Value::Number(BOOL, 1));
+    file.set("clip.use_gelu", Value::Number(BOOL, 1));
+    for (name, length) in [
+        ("embedding_length", embedding),
+        ("feed_forward_length", feed_forward),
+        ("block_count", layers),
+        ("projection_dim", SEEING.embedding),
+        ("attention.head_count", 2),
+        ("image_size", side * patch),
+        ("patch_size", patch),
+    ] {
+        file.set(&format!("clip.vision.{name}"), number(length));
+    }
+    file.set("clip.vision.attention.layer_norm_epsilon", float(1e-5));
+    for (name, value) in [("image_mean", 0.5), ("image_std", 0.25)] {
+        file.set(&format!("clip.vision.{name}"), list(F32, [float(value), float(value), float(value)]));
+    }
+    let mut add = |name: &str, kind, shape: &[u32]| add(&mut file, name, kind, shape);
+    add("v.patch_embd.weight", 1, &[patch, patch, 3, embedding]);
+    match sight {
+        Sight::Line => {
+            add("v.class_embd", 0, &[embedding]);
+            add("v.position_embd.weight", 0, &[embedding, side * side + 1]);
+            add("mm.0.weight", 1, &[embedding, SEEING.embedding]);
+            add("mm.0.bias", 0, &[SEEING.embedding]);
+            add("mm.2.weight", 1, &[SEEING.embedding, SEEING.embedding]);
+            add("mm.2.bias", 0, &[SEEING.embedding]);
+        }
+        Sight::Grid => {
+            add("v.patch_embd.weight.1", 1, &[patch, patch, 3, embedding]);
+            add("v.post_ln.weight", 0, &[embedding]);
+            add("v.post_ln.bias", 0, &[embedding]);
+            add("mm.0.weight", 1, &[4 * embedding, 4 * embedding]);
+            add("mm.0.bias", 0, &[4 * embedding]);
+            add("mm.2.weight", 1, &[4 * embedding, SEEING.embedding]);
+            add("mm.2.bias", 0, &[SEEING.embedding]);
+        }
+        Sight::Mutual => {
+            add("v.position_embd.weight", 0, &[embedding, side * side]);
+            add("v.post_ln.weight", 0, &[embedding]);
+            add("v.post_ln.bias", 0, &[embedding]);
+            add("mm.soft_emb_norm.weight", 0, &[embedding]);
+            add("mm.input_projection.weight", 1, &[SEEING.embedding, embedding]);
+        }
+    }
+    for layer in 0..layers {
+        for (name, rows, columns) in [
+            ("attn_q", embedding, embedding),
+            ("attn_k", embedding, embedding),
+            ("attn_v", embedding, embedding),
+            ("attn_out", embedding, embedding),
+            ("ffn_up", embedding, feed_forward),
+            ("ffn_down", feed_forward, embedding),
+            ("ln1", embedding, 0),
+            ("ln2", embedding, 0),
+        ] {
+            let (kind, shape, bias) =
+                if columns == 0 { (0, vec![rows], rows) } else { (1, vec![rows, columns], columns) };
+            add(&format!("v.blk.{layer}.{name}.weight"), kind, &shape);
+            add(&format!("v.blk.{layer}.{name}.bias"), 0, &[bias]);
+        }
     }
     file
 }
