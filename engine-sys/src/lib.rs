@@ -17,7 +17,6 @@ mod embed;
 mod engine;
 mod error;
 mod exit;
-#[cfg(not(target_os = "emscripten"))]
 mod eyes;
 mod gguf;
 mod info;

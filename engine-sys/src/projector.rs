@@ -47,6 +47,12 @@ struct Grid {
 }
 
 impl Vectors {
+    /// Vectors whose positions follow each other.
+    #[cfg(test)]
+    pub(crate) fn new(values: Vec<f32>, count: usize, positions: usize, is_mutual: bool) -> Self {
+        Self { values, count, positions, is_mutual, grid: None }
+    }
+
     /// The positions of `count` vectors from the one at `from`, in llama.cpp's order, when the first of all is at `start`.
     pub(crate) fn positions_of(&self, from: usize, count: usize, start: usize) -> Vec<i32> {
         let number = |value: usize| i32::try_from(value).unwrap_or(i32::MAX);
@@ -124,7 +130,8 @@ impl Projector {
         let raw = NonNull::new(raw).ok_or_else(|| {
             let reason = log::explain(&message);
             if reason.contains("mismatch between text model") {
-                return Error::configuration(format!("the projector {name} belongs to another model: {reason}"));
+                let message = format!("the projector {name} belongs to another model: its vectors have another length");
+                return Error::configuration(message);
             }
             Error::model(ModelFault::Corrupt, format!("the projector {name} cannot be loaded: {reason}"))
         })?;

@@ -12,6 +12,7 @@ use crate::context::{Context, Failed};
 use crate::counters::Tally;
 use crate::embed::{EmbedJob, Embedder};
 use crate::error::{Error, ModelFault};
+use crate::eyes;
 use crate::info::ModelInfo;
 use crate::model::{Model, Progress};
 use crate::plan::{Plan, Purpose};
@@ -52,8 +53,7 @@ enum Eyes {
     /// Whoever computes too, so that everyone waits.
     Here(Box<Vision>),
     /// A thread of its own.
-    #[cfg(not(target_os = "emscripten"))]
-    Thread(crate::eyes::Thread),
+    Thread(eyes::Thread),
 }
 
 impl Writer {
@@ -64,7 +64,6 @@ impl Writer {
                 Ok(()) => self.scheduler.submit(*job),
                 Err(error) => job.end_early(error, &self.tally),
             },
-            #[cfg(not(target_os = "emscripten"))]
             Some(Eyes::Thread(thread)) if looks => thread.look(job),
             Some(_) | None => self.scheduler.submit(*job),
         }
@@ -111,12 +110,11 @@ impl Worker {
     }
 
     /// Has images looked at on a thread of their own, which gives the requests back through `commands`.
-    #[cfg(not(target_os = "emscripten"))]
     fn look_aside(&mut self, commands: &Sender<Command>) -> Result<(), Error> {
         let Self::Text(writer) = self else { return Ok(()) };
         writer.eyes = match writer.eyes.take() {
             Some(Eyes::Here(vision)) => {
-                let thread = crate::eyes::Thread::start(vision, commands.clone(), Arc::clone(&writer.tally))?;
+                let thread = eyes::Thread::start(vision, commands.clone(), Arc::clone(&writer.tally))?;
                 Some(Eyes::Thread(thread))
             }
             other => other,
@@ -170,7 +168,6 @@ fn context(path: &Path, model: Rc<Model>, plan: &Plan) -> Result<Context, Error>
 
 /// The thread: loads, then works until it is told to stop, sleeping while there is nothing to do. `returned` is the other end
 /// of `commands`.
-#[cfg(not(target_os = "emscripten"))]
 pub(crate) fn run(
     config: &ModelConfig,
     mut progress: impl FnMut(f32) -> ControlFlow<()> + 'static,

@@ -10,9 +10,12 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use crate::backend::Prepared;
+use crate::projector::Vectors;
 use crate::reply::TextReply;
 use crate::request::{Delta, Input, Listener, Outcome, TextRequest, TokenBatch, TokenLogprob};
 use crate::sampling::ModelSampling;
+use crate::slot::Sight;
+use crate::vision::Placed;
 
 use super::*;
 
@@ -29,6 +32,36 @@ struct Rule {
     outputs: HashMap<usize, Vec<Token>>,
     /// Whether a sequence can be cut anywhere, or only forgotten.
     cuts: bool,
+    /// Whether there are images, and of each sequence, how many vectors of its next one are computed.
+    sees: bool,
+    seen: Vec<usize>,
+}
+
+/// The prompt's characters from here on are images, where the rule sees.
+const IMAGES: u8 = 200;
+
+/// An image: its vectors say which it is.
+fn image(character: u8) -> Vectors {
+    let count = 3 + usize::from(character % 5);
+    let positions = if character % 2 == 0 { count } else { 2 };
+    Vectors::new(vec![f32::from(character); count], count, positions, character % 4 == 3)
+}
+
+/// A prompt's tokens, its images, and the places that they take.
+fn tokenized(prompt: &[u8], sees: bool) -> (Vec<Token>, Vec<Placed>, usize) {
+    let (mut tokens, mut placed, mut surplus) = (Vec::new(), Vec::new(), 0);
+    for character in prompt {
+        if sees && *character >= IMAGES {
+            let image = Placed { at: tokens.len(), vectors: Arc::new(image(*character)) };
+            tokens.extend(vec![-Token::from(*character); image.vectors.positions]);
+            surplus += image.surplus();
+            placed.push(image);
+        } else {
+            tokens.push(Token::from(*character));
+        }
+    }
+    let taken = tokens.len() + surplus;
+    (tokens, placed, taken)
 }
 
 /// What the rule says after a sequence.
@@ -42,11 +75,12 @@ impl Backend for Rule {
 
     fn prepare(&mut self, job: &Job) -> Result<Prepared<()>, Error> {
         let Input::Prompt(prompt) = &job.request.input else { unreachable!("prompts only") };
-        let tokens: Vec<Token> = prompt.chars().map(|c| c as Token).collect();
-        if tokens.len() >= CONTEXT as usize {
+        let characters: Vec<u8> = prompt.chars().map(|c| c as u8).collect();
+        let (prompt, placed, taken) = tokenized(&characters, self.sees);
+        if taken >= CONTEXT as usize {
             return Err(Error::invalid("too long"));
         }
-        Ok(Prepared { encoded: None, prompt: tokens, placed: Vec::new(), sampler: (), reader: None })
+        Ok(Prepared { encoded: None, prompt, placed, sampler: (), reader: None })
     }
 
     fn batch_size(&self) -> usize {
@@ -79,6 +113,30 @@ impl Backend for Rule {
         Ok(())
     }
 
+    fn look(&mut self, sight: &Sight, waiting: Arc<AtomicBool>) -> Result<(), Failed> {
+        let Sight { vectors, from, count, start, sequence, chooses } = sight;
+        let (held, seen) = (&mut self.sequences[*sequence], &mut self.seen[*sequence]);
+        assert_eq!((held.len(), *seen), (*start, *from), "an image follows what sequence {sequence} holds");
+        assert!(*count > 0 && *count <= BATCH && from + count <= vectors.count);
+        assert!(!vectors.is_mutual || *count == vectors.count, "it is computed at once");
+        self.outputs.clear();
+        if waiting.load(Ordering::Relaxed) {
+            *seen += count / 2;
+            return Err(Failed::Cancelled);
+        }
+        *seen += count;
+        if *seen == vectors.count {
+            *seen = 0;
+            held.extend(vec![-(vectors.values[0] as Token); vectors.positions]);
+            if *chooses {
+                self.outputs.insert(count - 1, held.clone());
+            }
+        } else {
+            assert!(!chooses);
+        }
+        Ok(())
+    }
+
     fn sample(&mut self, (): &mut (), index: usize) -> Result<Choice, Error> {
         Ok(Choice::Token(next(&self.outputs[&index])))
     }
@@ -106,17 +164,19 @@ impl Backend for Rule {
 
     fn cut(&mut self, sequence: usize, kept: usize) -> bool {
         let held = &mut self.sequences[sequence];
-        if held.len() == kept || kept == 0 || (self.cuts && kept < held.len()) {
+        let divided = std::mem::take(&mut self.seen[sequence]) > 0 && !self.cuts;
+        if (held.len() == kept && !divided) || kept == 0 || (self.cuts && kept < held.len()) {
             held.truncate(kept);
             return true;
         }
-        assert!(kept < held.len(), "a sequence is not cut beyond its end");
+        assert!(kept < held.len() || divided, "a sequence is not cut beyond its end");
         held.clear();
         false
     }
 
     fn copy(&mut self, from: usize, to: usize) {
         self.sequences[to] = self.sequences[from].clone();
+        self.seen[to] = 0;
     }
 
     fn shift(&mut self, sequence: usize, kept: usize, count: usize, held: usize) {
@@ -180,7 +240,8 @@ struct Schedule {
 fn asked() -> impl Strategy<Value = Asked> {
     // Prompts that often begin alike.
     let beginning = prop::sample::select(vec![0usize, 8, 12, 20, 36]);
-    let rest = prop::collection::vec(prop_oneof![20 => 1u8..5, 1 => Just(POISON as u8)], 1..24);
+    let rest =
+        prop::collection::vec(prop_oneof![20 => 1u8..5, 2 => IMAGES..IMAGES + 8, 1 => Just(POISON as u8)], 1..24);
     (beginning, rest, 1u32..70, prop::option::of(any::<bool>()), 0usize..12, prop::option::weighted(0.3, 0usize..20))
         .prop_map(|(beginning, rest, most, key, after, cancel)| {
             let prompt =
@@ -228,13 +289,21 @@ fn job(asked: &Asked) -> (Job, Running) {
     let heard = Arc::new(Mutex::new(Heard::default()));
     let cancelled = Arc::new(AtomicBool::new(false));
     let reply = TextReply::new(Box::new(Ear(Arc::clone(&heard))));
-    let job = Job { request, sampling, reply, cancelled: Arc::clone(&cancelled), accepted: Instant::now() };
+    let job = Job {
+        request,
+        sampling,
+        images: Vec::new(),
+        reply,
+        cancelled: Arc::clone(&cancelled),
+        accepted: Instant::now(),
+    };
     (job, Running { heard, cancelled })
 }
 
 fn scheduler(rules: Rules, cuts: bool, tally: &Arc<Tally>) -> Scheduler<Rule> {
     let sequences = vec![Vec::new(); rules.slots];
-    Scheduler::new(Rule { sequences, outputs: HashMap::new(), cuts }, rules, Arc::clone(tally))
+    let (outputs, sees, seen) = (HashMap::new(), rules.shift.is_none(), vec![0; rules.slots]);
+    Scheduler::new(Rule { sequences, outputs, cuts, sees, seen }, rules, Arc::clone(tally))
 }
 
 /// The text and the tokens that a request has when nothing else runs and nothing is kept.
@@ -298,7 +367,7 @@ fn run(schedule: &Schedule) {
             Err(_) => assert!(
                 !cuts
                     || asked[*index].prompt.contains(&(POISON as u8))
-                    || asked[*index].prompt.len() >= CONTEXT as usize,
+                    || tokenized(&asked[*index].prompt, rules.shift.is_none()).2 >= CONTEXT as usize,
                 "only a request that cannot be computed fails"
             ),
         }

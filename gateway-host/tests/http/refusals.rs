@@ -62,7 +62,7 @@ const BODIES: &[(&str, &str, u16, &str, &str)] = &[
     ),
     ("query", r#"{"model":"demo","prompt":"x","logprobs":21}"#, 400, "invalidrequest", "logprobs"),
     ("query", r#"{"model":"demo","prompt":"x","deadline_ms":0}"#, 400, "invalidrequest", "deadline"),
-    ("query", r#"{"model":"demo","prompt":"x","media":["AQI="]}"#, 400, "invalidrequest", "no images"),
+    ("query", r#"{"model":"demo","prompt":"x","media":["AQI="]}"#, 400, "invalidrequest", "takes no images"),
     (
         "query",
         r#"{"model":"demo","prompt":"x","provider_options":{"a":1}}"#,
@@ -96,7 +96,7 @@ const BODIES: &[(&str, &str, u16, &str, &str)] = &[
         r#"{"model":"demo","messages":[{"role":"user","content":[{"type":"media","mime_type":"image/png","data":"AQI="}]}]}"#,
         400,
         "invalidrequest",
-        "local models take no images",
+        "takes no images",
     ),
     (
         "chat",
