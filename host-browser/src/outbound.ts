@@ -25,8 +25,20 @@ const PIECE = 1 << 18;
 /** Headers that belong to the connection. Node.js drops some of them, and fails for the others. */
 const CONNECTION = ["connection", "content-length", "expect", "host", "keep-alive", "transfer-encoding", "upgrade"];
 
-/** Headers that no adapter sets: of the connection, or saying who asks. */
-const FORBIDDEN = new Set([...CONNECTION, "authorization", "cookie", "te"]);
+/** Headers that no adapter sets, whatever runs it: of the connection, or saying who asks. As on the native host. */
+const FORBIDDEN = new Set([
+  "authorization",
+  "connection",
+  "cookie",
+  "host",
+  "http2-settings",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-authorization",
+  "proxy-connection",
+  "transfer-encoding",
+  "upgrade",
+]);
 
 /** What `fetch` undoes itself: the body that comes is not coded so any more. */
 const UNDONE = new Set(["content-encoding", "content-length", "transfer-encoding"]);
@@ -50,18 +62,27 @@ export interface Route {
   readonly idle: number;
 }
 
-/** Refuses a header that would not be sent. Browsers differ in what they keep to themselves, so this one is asked. */
+/** Refuses a header that would not be sent. */
 export function checkSent(name: string, value: string): void {
+  const kept = whyKept(name, value);
+  if (kept !== undefined) {
+    throw new SippError("invalid-request", `header \`${name}\` ${kept}`);
+  }
+}
+
+/** Why a header would not be sent, if it would not. Browsers differ in what they keep to themselves, so this one is asked. */
+function whyKept(name: string, value: string): string | undefined {
   let sent = false;
   try {
     sent = new globalThis.Request("http://localhost", { headers: [[name, value]] }).headers.has(name);
   } catch {
-    throw new SippError("invalid-request", `header \`${name}\` must hold only characters of Latin-1`);
+    return "must hold only characters of Latin-1";
   }
-  if (!sent || CONNECTION.includes(name.toLowerCase())) {
-    const where = node === undefined ? "this browser does not let a page send it" : "Node.js does not let a program send it";
-    throw new SippError("invalid-request", `header \`${name}\` would not be sent: ${where}; leave it out, or put a gateway in front`);
+  if (sent && !CONNECTION.includes(name.toLowerCase())) {
+    return undefined;
   }
+  const where = node === undefined ? "this browser does not let a page send it" : "Node.js does not let a program send it";
+  return `would not be sent: ${where}; leave it out, or put a gateway in front`;
 }
 
 /** One attempt's way out. */
@@ -74,6 +95,8 @@ export class Outbound {
   readonly #whole: boolean;
   readonly #signal: AbortSignal;
   readonly #secrets: string[] = [];
+  /** The class of headers that this attempt's adapter gets: it judges those that the adapter makes. */
+  readonly #fields = fieldsJudgedBy((name, value) => this.#judge(name, value));
   #refusal: SippError | undefined;
   #explanation: string | undefined;
   /** Lets what is left of a response go. */
@@ -90,7 +113,7 @@ export class Outbound {
     // The generated types are of the classes that jco would bring itself, whose privates no other class has.
     return {
       "wasi:http/client": { send: (request: Request) => this.clock.waking(this.#send(request)) },
-      "wasi:http/types": { Fields, Request, RequestOptions, Response },
+      "wasi:http/types": { Fields: this.#fields, Request, RequestOptions, Response },
     } as unknown as Pick<AdapterImports, "wasi:http/client" | "wasi:http/types">;
   }
 
@@ -103,7 +126,7 @@ export class Outbound {
   /** An adapter's error as it may be shown: the host's own reason where it refused, and no secret in any text. */
   judged(thrown: unknown): SippError {
     const error = asSippError(thrown);
-    if (this.#refusal !== undefined && error.kind === "upstream") {
+    if (this.#refusal !== undefined && (error.kind === "upstream" || error.kind === "invalid-request")) {
       return this.#refusal;
     }
     const { upstream } = error.details;
@@ -123,7 +146,21 @@ export class Outbound {
     return text === undefined ? undefined : this.#redacted(text);
   }
 
+  /** Refuses a header of the adapter's that is the host's to write, or that would not be sent. */
+  #judge(name: string, value: string): void {
+    const lower = name.toLowerCase();
+    const own = FORBIDDEN.has(lower) || lower === this.#route.credential?.header.toLowerCase();
+    // What `fetch` writes itself is compared with the body.
+    const kept = own ? "is the host's to write" : lower === "content-length" ? undefined : whyKept(name, value);
+    if (kept !== undefined) {
+      this.#refusal = new SippError("invalid-request", `the adapter's header \`${name}\` ${kept}`);
+      throw { tag: "forbidden" } satisfies http.HeaderError;
+    }
+  }
+
   async #send(request: Request): Promise<Response> {
+    // An adapter that was refused a header may go on without it.
+    this.#refusal = undefined;
     const timeout = new AbortController();
     const timer = setTimeout(() => timeout.abort(), this.#route.request);
     const signal = AbortSignal.any([this.#signal, timeout.signal]);
@@ -135,7 +172,7 @@ export class Outbound {
         throw code("HTTP-protocol-error");
       }
       keep = this.#whole;
-      return new Response(response, this.#body(response, timeout, keep ? timer : undefined), this.clock);
+      return new Response(response, this.#fields, this.#body(response, timeout, keep ? timer : undefined), this.clock);
     } catch (thrown) {
       throw this.#failed(thrown, timeout.signal);
     } finally {
@@ -159,13 +196,15 @@ export class Outbound {
 
   async #complete(request: Request, signal: AbortSignal): Promise<RequestInit> {
     const { credential, headers, vault } = this.#route;
-    const own = credential?.header.toLowerCase();
     const body = await request.body();
     const complete = new Headers();
     for (const [name, value] of request.headers()) {
-      const lower = name.toLowerCase();
-      if (!FORBIDDEN.has(lower) && lower !== own) {
+      if (name.toLowerCase() !== "content-length") {
         complete.append(name, value);
+      } else if (value !== String(body?.length ?? 0)) {
+        const text = `the adapter's header \`${name}\` says ${value}, and its body has ${body?.length ?? 0} bytes`;
+        this.#refusal = new SippError("invalid-request", text);
+        throw code("HTTP-request-denied");
       }
     }
     for (const [name, value] of headers) {
@@ -306,16 +345,31 @@ class Fields {
     this.entries = entries;
   }
 
-  static fromList(entries: readonly (readonly [string, Uint8Array])[]): Fields {
-    if (entries.some(([name]) => !/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name))) {
-      throw { tag: "invalid-syntax" } satisfies http.HeaderError;
-    }
-    return new Fields(entries);
-  }
-
   copyAll(): [string, Uint8Array][] {
     return this.entries.map(([name, value]) => [name, value]);
   }
+
+  /** With their values as `fetch` has them: a character for each byte. */
+  texts(): [string, string][] {
+    return this.entries.map(([name, value]) => [name, String.fromCharCode(...value)]);
+  }
+}
+
+/** Headers as an adapter makes them, each of which is judged first. */
+function fieldsJudgedBy(judge: (name: string, value: string) => void) {
+  return class JudgedFields extends Fields {
+    static fromList(entries: readonly (readonly [string, Uint8Array])[]): JudgedFields {
+      const isWritten = (byte: number): boolean => byte === 9 || (byte >= 32 && byte !== 127);
+      if (entries.some(([name, value]) => !/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name) || !value.every(isWritten))) {
+        throw { tag: "invalid-syntax" } satisfies http.HeaderError;
+      }
+      const fields = new JudgedFields(entries);
+      for (const [name, value] of fields.texts()) {
+        judge(name, value);
+      }
+      return fields;
+    }
+  };
 }
 
 /** What jco gives for a component's stream: it reads many items at once where it is asked to. */
@@ -368,8 +422,7 @@ class Request {
   }
 
   headers(): [string, string][] {
-    const decoder = new TextDecoder("latin1");
-    return this.#fields.entries.map(([name, value]) => [name, decoder.decode(value)]);
+    return this.#fields.texts();
   }
 
   /** The body, in one piece: a page cannot send one while it is written. */
@@ -409,11 +462,13 @@ class RequestOptions {}
 /** `wasi:http/types.response`. */
 class Response {
   readonly #response: globalThis.Response;
+  readonly #fields: typeof Fields;
   readonly #pieces: Pieces;
   readonly #clock: Clock;
 
-  constructor(response: globalThis.Response, pieces: Pieces, clock: Clock) {
+  constructor(response: globalThis.Response, fields: typeof Fields, pieces: Pieces, clock: Clock) {
     this.#response = response;
+    this.#fields = fields;
     this.#pieces = pieces;
     this.#clock = clock;
   }
@@ -425,7 +480,7 @@ class Response {
   getHeaders(): Fields {
     const encoder = new TextEncoder();
     const headers = [...this.#response.headers].filter(([name]) => !UNDONE.has(name.toLowerCase()));
-    return new Fields(headers.map(([name, value]) => [name, encoder.encode(value)]));
+    return new this.#fields(headers.map(([name, value]) => [name, encoder.encode(value)]));
   }
 
   static consumeBody(response: Response): [AsyncIterable<Uint8Array>, Promise<Ended>] {
