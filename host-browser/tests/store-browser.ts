@@ -15,6 +15,12 @@ import { FLAGS, PACKAGE } from "./browser.ts";
 /** A host name that is this machine, and no secure context. */
 export const INSECURE = "insecure.test";
 
+/** A file that a page loads. */
+export interface Script {
+  readonly text: string;
+  readonly type: string;
+}
+
 /** A running Chromium. */
 export class KillableBrowser {
   readonly profile: string;
@@ -77,9 +83,19 @@ export class KillableBrowser {
   }
 }
 
+/** A script of a worker whose clock is ahead, by milliseconds, and whose waits from a third of a second are shorter. */
+export function clocked({ text, type }: Script, ahead: number, shorter: number): Script {
+  const clock = `
+    const [now, wait] = [Date.now, globalThis.setTimeout];
+    Date.now = () => now() + ${ahead};
+    globalThis.setTimeout = (run, time) => wait(run, time >= 300 ? time / ${shorter} : time);
+  `;
+  return { text: `{${clock}}\n${text}`, type };
+}
+
 /** The tests' page and the store's worker, by path. */
-export async function pages(): Promise<Map<string, { text: string; type: string }>> {
-  const script = async (path: string): Promise<{ text: string; type: string }> => {
+export async function pages(): Promise<Map<string, Script>> {
+  const script = async (path: string): Promise<Script> => {
     const { outputFiles } = await build({ entryPoints: [join(PACKAGE, path)], bundle: true, format: "esm", write: false, logLevel: "error" });
     return { text: outputFiles[0]?.text ?? "", type: "text/javascript" };
   };

@@ -29,6 +29,10 @@ export interface Served {
   cut?: number;
   /** Bodies break off so often, then no more. */
   cuts?: number;
+  /** Each body falls silent after so many bytes, and its connection stays. */
+  silent?: number;
+  /** Bodies fall silent so often, then no more. */
+  silences?: number;
   type?: string;
 }
 
@@ -46,6 +50,9 @@ const PROBE = 16;
 
 const CHUNK = 1 << 16;
 
+/** Ports of this process's servers. A browser takes one that comes again for the origin that it was, with what it stored. */
+const ports = new Set<number>();
+
 /** A running server. */
 export class StoreServer {
   readonly files = new Map<string, Served>();
@@ -60,6 +67,12 @@ export class StoreServer {
   static async start(pages: ReadonlyMap<string, { readonly text: string; readonly type: string }> = new Map()): Promise<StoreServer> {
     const server = new StoreServer(pages);
     await new Promise<void>((listening) => server.#server.listen(0, "127.0.0.1", listening));
+    if (ports.has(server.port)) {
+      const other = await StoreServer.start(pages);
+      server.close();
+      return other;
+    }
+    ports.add(server.port);
     return server;
   }
 
@@ -158,6 +171,13 @@ export class StoreServer {
           file.cuts -= 1;
         }
         response.destroy();
+        return;
+      }
+      if (file.silent !== undefined && to - from > PROBE && asked.sent >= file.silent && (file.silences ?? 1) > 0) {
+        if (file.silences !== undefined) {
+          file.silences -= 1;
+        }
+        await new Promise((resolve) => response.once("close", resolve));
         return;
       }
       const piece = bytes.subarray(at, Math.min(at + CHUNK, to));

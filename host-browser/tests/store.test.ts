@@ -8,7 +8,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 
 import type { Page } from "playwright-core";
 
-import { INSECURE, KillableBrowser, pages } from "./store-browser.ts";
+import { clocked, INSECURE, KillableBrowser, pages } from "./store-browser.ts";
 import type { Attempt } from "./store-page.ts";
 import { gguf, type Served, StoreServer } from "./store-server.ts";
 
@@ -52,9 +52,19 @@ describe("store", () => {
     await fresh();
   });
 
-  async function fresh(): Promise<void> {
-    server = await StoreServer.start(scripts);
+  async function fresh(own = scripts): Promise<void> {
+    server = await StoreServer.start(own);
     page = await browser.page(server.origin);
+  }
+
+  /** Starts anew with a worker whose clock can be set. Returns what sets it; the worker that comes next has it. */
+  async function freshWithClock(): Promise<(ahead: number, shorter: number) => void> {
+    const [path, own] = ["/store/worker.js", new Map(scripts)];
+    await page.close();
+    server.close();
+    await fresh(own);
+    const worker = own.get(path) ?? assert.fail(`there is no ${path}`);
+    return (ahead, shorter) => void own.set(path, clocked(worker, ahead, shorter));
   }
 
   /** Starts Chromium again with what it had stored. */
@@ -296,6 +306,21 @@ describe("store", () => {
     await session.send("Storage.overrideQuotaForOrigin", { origin: server.origin });
   });
 
+  test("a quota that a file of this machine does not fit into is told, before it is copied and while it is", async () => {
+    const from = serve({ bytes: LARGE });
+    const session = await browser.context.newCDPSession(page);
+    const copied = (): Promise<Model> => page.evaluate((from) => window.stage.obtainFiles([{ name: "own.gguf", from }]), from);
+    // Into the second one it fits by what Chromium says, and not by the room that Chromium takes for it.
+    for (const quotaSize of [20 * MB, 56 * MB]) {
+      await session.send("Storage.overrideQuotaForOrigin", { origin: server.origin, quotaSize });
+      const error = await failed(await copied(), "storage-quota-exceeded");
+      assert.equal(error.details.storage?.needed, LARGE.length);
+      assert.ok((error.details.storage?.available ?? Number.NaN) < LARGE.length, JSON.stringify(error.details));
+    }
+    await session.send("Storage.overrideQuotaForOrigin", { origin: server.origin });
+    await intact(await copied(), LARGE);
+  });
+
   test("a download that goes on needs room for the rest alone", async () => {
     const url = serve({ bytes: LARGE, rate: 4 * MB });
     await begin(url);
@@ -478,6 +503,43 @@ describe("store", () => {
     elsewhere.files.set(new URL(url).pathname, { bytes: LARGE });
     await intact(await obtain(url), LARGE);
     assert.ok(elsewhere.sent() <= LARGE.length - came + MB, `${elsewhere.sent()} bytes`);
+  });
+
+  test("a connection that falls silent is given up, and made again from where it was", async () => {
+    const setClock = await freshWithClock();
+    setClock(0, 10);
+    const url = serve({ bytes: LARGE, silent: MB, silences: 2 });
+    await intact(await obtain(url), LARGE);
+    assert.equal(server.sent(), LARGE.length, "no byte is sent twice");
+  });
+
+  test("a server that stays silent is told as such", async () => {
+    const setClock = await freshWithClock();
+    setClock(0, 20);
+    const url = serve({ bytes: LARGE, silent: 0, silences: 100 });
+    const error = await failed(await obtain(url), "remote-load-failed", true);
+    assert.match(error.message, /sent nothing for 30 s/);
+  });
+
+  test("what came of a download is kept for a week", async () => {
+    const setClock = await freshWithClock();
+    const url = serve({ bytes: LARGE, rate: 4 * MB });
+    await begin(url);
+    await until(16 * MB);
+    await page.evaluate(() => window.stage.abort());
+    await begun();
+    const day = 24 * 3600 * 1000;
+    for (const [days, kept] of [[6.9, true], [7.1, false]] as const) {
+      setClock(days * day, 1);
+      await page.reload();
+      await page.waitForFunction(() => window.stage !== undefined);
+      assert.deepEqual(await list(), []);
+      assert.equal((await page.evaluate(() => window.stage.stored())) > LARGE.length - 1, kept, `after ${days} days`);
+    }
+    server.files.set(new URL(url).pathname, { bytes: LARGE });
+    server.forget();
+    await intact(await obtain(url), LARGE);
+    assert.equal(server.sent(), LARGE.length, "it begins anew");
   });
 
   test("a body that always ends early is an error", { timeout: 60_000 }, async () => {

@@ -47,7 +47,7 @@ const BACKOFF = 300;
 /** Longest wait that a server is granted, in milliseconds. */
 const LONGEST = 20_000;
 
-/** A connection without a byte for so long is given up, in milliseconds. */
+/** A connection without a byte for so long is given up, in milliseconds; also before its answer begins. */
 const STALL = 30_000;
 
 /** Enough to see that it is a GGUF file, and whether the server sends parts. */
@@ -208,7 +208,7 @@ async function consume(response: Response, signal: AbortSignal, take: (bytes: Ui
         throw new Lost(`the connection to ${response.url} was lost`, { cause });
       });
       if (stalled) {
-        throw new Lost(`${response.url} sent nothing for ${STALL / 1000} s`);
+        throw new Lost(silent(response.url));
       }
       if (piece.done) {
         return;
@@ -224,11 +224,16 @@ async function consume(response: Response, signal: AbortSignal, take: (bytes: Ui
 
 async function request(url: string, headers: Record<string, string>, signal: AbortSignal, method = "GET"): Promise<Response> {
   let response: Response;
+  const silence = new AbortController();
+  const timer = setTimeout(() => silence.abort(), STALL);
   try {
-    response = await fetch(url, { method, headers, signal, cache: "no-store", credentials: "omit" });
+    const either = AbortSignal.any([signal, silence.signal]);
+    response = await fetch(url, { method, headers, signal: either, cache: "no-store", credentials: "omit" });
   } catch (cause) {
     signal.throwIfAborted();
-    throw new Lost(`${url} cannot be reached`, { cause });
+    throw new Lost(silence.signal.aborted ? silent(url) : `${url} cannot be reached`, { cause });
+  } finally {
+    clearTimeout(timer);
   }
   const { status } = response;
   if (response.ok || status === 416) {
@@ -243,6 +248,10 @@ async function request(url: string, headers: Record<string, string>, signal: Abo
     throw new Lost(`${url} answered ${status}`, { status, wait: seconds > 0 ? seconds * 1000 : 0 });
   }
   throw new SippError("remote-load-failed", `${url} answered ${status}`, { status });
+}
+
+function silent(url: string): string {
+  return `${url} sent nothing for ${STALL / 1000} s`;
 }
 
 /** Whether the server is there, and it is only that this page may not read its answers. */
