@@ -54,8 +54,10 @@ function withClock(name, text) {
   return text
     .replace(first, first.replace("10", "0"))
     .replace(begin, `${begin}  const { clearTimeout, setTimeout } = imports["sipp:clock"];\n`)
-    // Of a loader that is not used here, and whose scheme bundlers for the web refuse.
-    .replaceAll("await import('node:fs/promises')", "undefined");
+    // Of a loader that is not used here: its scheme is one that bundlers for the web refuse, and for Vite's development
+    // server its address is that of every file in the folder.
+    .replaceAll("await import('node:fs/promises')", "undefined")
+    .replaceAll("new URL(`./${name}`, import.meta.url)", "name");
 }
 
 /** Bundles the library and its workers. */

@@ -1,21 +1,22 @@
 /**
- * The package as its users install it: packed, taken through Vite and webpack without configuration, or served as it is.
+ * The package as its users install it: packed, taken through Vite and webpack or by Vite's development server without
+ * configuration, or served as it is.
  */
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import type { Page } from "playwright-core";
-import { build } from "vite";
+import { build, createServer } from "vite";
 import webpack from "webpack";
 
 import { type Browser, launch, PACKAGE } from "./browser.ts";
 import { TREE } from "./case.ts";
-import { type Server, serve } from "./server.ts";
+import { ISOLATION, type Server, serve } from "./server.ts";
 
 /** What an application writes. */
 const SCRIPT = `
@@ -56,13 +57,34 @@ function application(): string {
   writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "app", private: true, type: "module" }));
   writeFileSync(join(folder, "main.js"), SCRIPT);
   writeFileSync(join(folder, "index.html"), page("/main.js"));
+  mkdirSync(join(folder, "public/models"), { recursive: true });
+  copyFileSync(join(TREE, "models/demo.gguf"), join(folder, "public/models/demo.gguf"));
   return folder;
 }
 
-const WAYS: Readonly<Record<string, (folder: string) => Promise<string>>> = {
+/** Serves what a bundler made of an application, and its model. */
+async function served(folder: string, made: string): Promise<Server> {
+  return await serve({ "/models": join(folder, "public/models"), "": made });
+}
+
+/** Bundlers rename files and keep their kind. Vite's development server has a module of its own. */
+function isEngine(url: string): boolean {
+  return url.endsWith(".mjs") && !url.includes("/vite/dist/client/");
+}
+
+/** How an application in a folder gets to a browser. */
+const WAYS: Readonly<Record<string, (folder: string) => Promise<Server>>> = {
   Vite: async (folder) => {
     await build({ root: folder, configFile: false, logLevel: "error" });
-    return join(folder, "dist");
+    return await served(folder, join(folder, "dist"));
+  },
+  "Vite's development server": async (folder) => {
+    // The headers are those that threads need, and any free port will do.
+    const server = { host: "127.0.0.1", port: 0, headers: ISOLATION };
+    const vite = await createServer({ root: folder, configFile: false, logLevel: "error", server });
+    await vite.listen();
+    const [url] = vite.resolvedUrls?.local ?? [];
+    return { origin: new URL(url ?? "").origin, close: () => void vite.close() };
   },
   webpack: async (folder) => {
     const output = join(folder, "packed");
@@ -72,14 +94,14 @@ const WAYS: Readonly<Record<string, (folder: string) => Promise<string>>> = {
     );
     assert.deepEqual(stats?.toJson({ all: false, errors: true, warnings: true }).errors, []);
     writeFileSync(join(output, "index.html"), page("./main.js"));
-    return output;
+    return await served(folder, output);
   },
   "a static server": async (folder) => {
     const output = join(folder, "static");
     cpSync(join(folder, "node_modules/@sipp/sipp/dist"), join(output, "sipp"), { recursive: true });
     writeFileSync(join(output, "main.js"), SCRIPT.replace("@sipp/sipp", "./sipp/index.js"));
     writeFileSync(join(output, "index.html"), page("./main.js"));
-    return output;
+    return await served(folder, output);
   },
 };
 
@@ -103,8 +125,7 @@ describe("the package in an application", () => {
       const asked: string[] = [];
 
       before(async () => {
-        const folder = await make(app);
-        server = await serve({ "/models": dirname(join(TREE, "models/demo.gguf")), "": folder });
+        server = await make(app);
         page = await browser.context.newPage();
         page.on("request", (request) => asked.push(request.url()));
         await page.goto(`${server.origin}/index.html`);
@@ -119,15 +140,14 @@ describe("the package in an application", () => {
         // Nobody answers there.
         assert.equal(await page.evaluate((origin) => window.remote(origin), server.origin), "upstream");
         assert.ok(asked.some((url) => url.endsWith(".wasm")), "the client is a component");
-        // Bundlers rename files and keep their kind.
-        assert.deepEqual(asked.filter((url) => url.endsWith(".mjs")), []);
+        assert.deepEqual(asked.filter(isEngine), []);
       });
 
       for (const threading of ["single", "threads"]) {
         test(`a local model answers, ${threading}`, { timeout: 120_000 }, async () => {
           const answer = page.evaluate(([model, threading]) => window.ask(model ?? "", threading ?? ""), [`${server.origin}/models/demo.gguf`, threading]);
           assert.equal(await answer, "Hello! How can I help you?");
-          assert.ok(asked.some((url) => url.endsWith(".mjs")), "the engine is a module");
+          assert.ok(asked.some(isEngine), "the engine is a module");
         });
       }
     });

@@ -18,6 +18,12 @@ const TYPES: Readonly<Record<string, string>> = {
   ".wasm": "application/wasm",
 };
 
+/** Headers of a page that may share memory. */
+export const ISOLATION = {
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-embedder-policy": "require-corp",
+} as const;
+
 /** A running server. */
 export interface Server {
   /** Where it listens, without a slash at the end. */
@@ -30,8 +36,7 @@ export interface Server {
 export async function serve(folders: Readonly<Record<string, string>>, isolated = true): Promise<Server> {
   const server = createServer((request, response) => {
     if (isolated) {
-      response.setHeader("cross-origin-opener-policy", "same-origin");
-      response.setHeader("cross-origin-embedder-policy", "require-corp");
+      Object.entries(ISOLATION).forEach(([name, value]) => response.setHeader(name, value));
     }
     answer(folders, request, response).catch(() => response.destroy());
   });
