@@ -8,7 +8,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 3] = ["bridge/conversation.cpp", "bridge/guard.cpp", "bridge/template.cpp"];
+const SOURCES: [&str; 4] = ["bridge/conversation.cpp", "bridge/device.cpp", "bridge/guard.cpp", "bridge/template.cpp"];
 const INCLUDES: [&str; 5] = ["common", "include", "ggml/include", "src", "vendor"];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -13,6 +13,7 @@ mod context;
 mod conversation;
 mod counters;
 mod cutter;
+mod device;
 mod embed;
 mod engine;
 mod error;
@@ -21,12 +22,16 @@ mod gguf;
 mod info;
 mod log;
 mod model;
+mod placement;
 mod plan;
 mod prefix;
 mod prompt;
 mod reader;
 mod reply;
 mod request;
+#[cfg(not(target_os = "emscripten"))]
+mod residency;
+mod rope;
 mod sampler;
 mod sampling;
 mod scheduler;
@@ -42,10 +47,11 @@ mod worker;
 #[cfg(feature = "bare")]
 pub use bare::Bare;
 pub use config::{
-    CacheConfig, CacheMode, CacheType, ContextConfig, FlashAttention, GpuLayers, LogitBias, ModelConfig, Placement,
-    Policy, Pooling, SamplerStage, Sampling, SchedulerConfig,
+    Backend, CacheConfig, CacheMode, CacheType, ContextConfig, FlashAttention, GpuLayers, LogitBias, ModelConfig,
+    Placement, Policy, Pooling, Residency, RopeScaling, SamplerStage, Sampling, SchedulerConfig, SplitMode,
 };
 pub use counters::{Counters, Histogram};
+pub use device::{Device, DeviceKind, backends, devices};
 pub use engine::{Cancel, Engine, inspect};
 pub use error::{Error, ModelFault};
 pub use info::{Capabilities, EmbeddingInfo, ModelClass, ModelInfo};
@@ -53,3 +59,5 @@ pub use request::{
     CacheSource, ChatMessage, Delta, EmbedRequest, Embedding, Finish, Input, InterToken, Listener, Outcome, Part,
     ResponseFormat, Role, Stats, TextRequest, TokenBatch, TokenLogprob, Tool, ToolCall, ToolChoice, ToolResult,
 };
+#[cfg(not(target_os = "emscripten"))]
+pub use residency::{MemoryUse, estimate};

@@ -113,6 +113,7 @@ fn descriptor(config: &Config, target: &Target, credential: impl Fn(&str) -> Cre
                 scheduler: runtime.scheduler,
                 cache: runtime.cache,
                 sampling: runtime.sampling,
+                residency: runtime.residency,
             })
         }
         TargetKind::Gateway => Descriptor::Gateway(GatewayDescriptor {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{CacheConfig, ContextConfig, ModelConfig, Placement, Pooling, Sampling, SchedulerConfig};
+use crate::config::{
+    CacheConfig, ContextConfig, ModelConfig, Placement, Pooling, Residency, Sampling, SchedulerConfig,
+};
 use crate::error::{Error, ModelFault};
 use crate::info::ModelInfo;
 use crate::request::{
@@ -32,12 +34,13 @@ struct Descriptor {
     scheduler: SchedulerConfig,
     cache: CacheConfig,
     sampling: Sampling,
+    residency: Residency,
 }
 
 impl Load {
     pub(super) fn config(self) -> ModelConfig {
-        let Descriptor { placement, context, scheduler, cache, sampling } = self.descriptor;
-        ModelConfig { path: self.model.into(), placement, context, scheduler, cache, sampling }
+        let Descriptor { placement, context, scheduler, cache, sampling, residency } = self.descriptor;
+        ModelConfig { path: self.model.into(), placement, context, scheduler, cache, sampling, residency }
     }
 }
 

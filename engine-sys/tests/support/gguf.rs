@@ -101,6 +101,41 @@ impl Gguf {
         self.set(name, 4, value.to_le_bytes().to_vec());
     }
 
+    pub fn set_f32(&mut self, name: &str, value: f32) {
+        self.set(name, 6, value.to_le_bytes().to_vec());
+    }
+
+    /// A list of truths, of which every second one is the same.
+    pub fn set_alternating(&mut self, name: &str, length: u64) {
+        let mut value = 7u32.to_le_bytes().to_vec();
+        value.extend(length.to_le_bytes());
+        value.extend((0..length).map(|index| u8::from(index % 2 == 0)));
+        self.set(name, ARRAY, value);
+    }
+
+    /// Gives the file another architecture, with the same values under its name.
+    pub fn rename_architecture(&mut self, from: &str, to: &str) {
+        self.set_text("general.architecture", to);
+        for (key, _, _) in &mut self.keys {
+            if let Some(rest) = key.strip_prefix(&format!("{from}.")) {
+                *key = format!("{to}.{rest}");
+            }
+        }
+    }
+
+    /// Adds a vector of 32-bit floats.
+    pub fn add_vector(&mut self, name: &str, values: &[f32]) {
+        self.data.resize(self.data.len().next_multiple_of(32), 0);
+        self.tensors.extend((name.len() as u64).to_le_bytes());
+        self.tensors.extend(name.as_bytes());
+        self.tensors.extend(1u32.to_le_bytes());
+        self.tensors.extend((values.len() as u64).to_le_bytes());
+        self.tensors.extend(0u32.to_le_bytes());
+        self.tensors.extend((self.data.len() as u64).to_le_bytes());
+        self.data.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        self.tensor_count += 1;
+    }
+
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = b"GGUF".to_vec();
         bytes.extend(self.version.to_le_bytes());

@@ -218,6 +218,9 @@ function plain(_: string, value: unknown): unknown {
   if (typeof value === "bigint") {
     return Number(value);
   }
+  if (value instanceof Float32Array) {
+    return [...value];
+  }
   return ArrayBuffer.isView(value) ? [] : value;
 }
 
