@@ -8,7 +8,8 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 4] = ["bridge/conversation.cpp", "bridge/guard.cpp", "bridge/template.cpp", "bridge/vision.cpp"];
+const SOURCES: [&str; 5] =
+    ["bridge/conversation.cpp", "bridge/device.cpp", "bridge/guard.cpp", "bridge/template.cpp", "bridge/vision.cpp"];
 const INCLUDES: [&str; 6] = ["common", "include", "ggml/include", "src", "tools/mtmd", "vendor"];
 
 fn main() -> Result<(), Box<dyn Error>> {

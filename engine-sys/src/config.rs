@@ -22,20 +22,71 @@ pub struct ModelConfig {
     pub multimodal: MultimodalConfig,
     /// Sampling of every request that does not override it.
     pub sampling: Sampling,
+    /// How models share GPUs.
+    pub residency: Residency,
 }
 
 /// Where the weights go.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+///
+/// What concerns GPUs is refused where the model uses none: without a GPU, on the backend `Cpu`, or with 0 layers on it.
+#[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "camelCase", default))]
 pub struct Placement {
-    /// Layers on the GPU. Default `Auto`. `All` and a count above 0 are refused where no GPU backend is compiled in.
+    /// What computes. Default `Auto`.
+    pub backend: Option<Backend>,
+    /// GPUs by the names of [`crate::devices`], in the order in which layers go to them. Empty: those of the backend;
+    /// integrated ones only if it has no others.
+    pub devices: Vec<String>,
+    /// Layers on the GPU. Default `Auto`. `All` and a count above 0 are refused where there is no GPU.
     pub gpu_layers: Option<GpuLayers>,
+    /// How the model is split among GPUs. Default `Layer`. Refused where it uses fewer than two.
+    pub split_mode: Option<SplitMode>,
+    /// Which of the GPUs holds the whole model, counted from 0. Default 0. Refused unless `split_mode` is `None`.
+    pub main_gpu: Option<u32>,
+    /// Each GPU's share of the model, as proportions: one number for each, finite, at least 0, not all of them 0. Empty:
+    /// by their free memory. Refused where the model uses fewer than two GPUs, or one of them by `split_mode`.
+    pub tensor_split: Vec<f32>,
     /// Maps the file into memory instead of reading it. Default true.
     pub use_mmap: Option<bool>,
     /// Locks the weights in memory. Default false.
     pub use_mlock: Option<bool>,
     /// Checks every tensor for invalid numbers while loading. Default false: it reads the whole file.
     pub check_tensors: Option<bool>,
+    /// Keeps weights on the CPU as they are in the file, instead of repacking those that compute faster otherwise.
+    /// Default false.
+    pub no_extra_bufts: Option<bool>,
+    /// Keeps weights on the CPU out of the memory that a GPU reads directly. Default false. Refused where no GPU is used.
+    pub no_host: Option<bool>,
+}
+
+/// What computes a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum Backend {
+    /// The first of CUDA, Metal and Vulkan that is compiled in and has a device here, else the CPU.
+    Auto,
+    /// The CPU alone.
+    Cpu,
+    /// NVIDIA's GPUs.
+    Cuda,
+    /// Apple's GPUs.
+    Metal,
+    /// GPUs with a Vulkan driver.
+    Vulkan,
+}
+
+/// How a model is split among GPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum SplitMode {
+    /// Not at all: one GPU holds it.
+    None,
+    /// By layers, with their part of the KV cache.
+    Layer,
+    /// The rows of each matrix, where the backend can.
+    Row,
+    /// Every tensor, computed on all of them at once, where the architecture can. Needs flash attention.
+    Tensor,
 }
 
 /// How many layers go to the GPU.
@@ -55,7 +106,7 @@ pub enum GpuLayers {
 }
 
 /// The context that requests run in.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "camelCase", default))]
 pub struct ContextConfig {
     /// Tokens of prompt and answer together, for each slot. 0 is the model's own length. Default: the model's own, at
@@ -87,6 +138,66 @@ pub struct ContextConfig {
     pub embeddings: Option<bool>,
     /// How one vector comes from a text's token vectors. Default: the model's own, else the mean.
     pub pooling: Option<Pooling>,
+    /// Keeps the KV cache of layers on the GPU there too. Default true. Refused where no GPU is used.
+    pub offload_kqv: Option<bool>,
+    /// Computes large batches of layers on the CPU on the GPU. Default true. Refused where no GPU is used.
+    pub op_offload: Option<bool>,
+    /// Keeps every token of layers with a sliding window, so that a prompt can go on from any earlier place; false saves
+    /// their memory. Default true. Refused for a model without a sliding window.
+    pub swa_full: Option<bool>,
+    /// One KV cache for all slots instead of one for each. Copies of a beginning then take no memory, and attention reads
+    /// the tokens of all slots, which is slower. Default false. Refused with one slot, with `context_shift`, for
+    /// embeddings, and for models that remember a state instead of tokens.
+    pub kv_unified: Option<bool>,
+    /// How positions beyond the trained length are mapped into it. Default: the model's own. Refused where it changes
+    /// nothing: `Linear` and `Yarn` at a frequency scale of 1, `None` for a model that scales nothing.
+    pub rope_scaling: Option<RopeScaling>,
+    /// Base of the rotary frequencies, above 0. Default: the model's own.
+    pub rope_freq_base: Option<f32>,
+    /// Factor of the rotary frequencies, above 0, at most 1: 0.5 makes room for twice the trained length, up to which
+    /// `n_ctx` may then go. Default: the model's own. Refused if the scaling is `None`.
+    pub rope_freq_scale: Option<f32>,
+    /// Tokens that the model was trained to hold before it was scaled, at least 1. Default: the model's own. As all that
+    /// follows, refused unless the scaling is YaRN; this and both betas also if `yarn_ext_factor` is 0.
+    pub yarn_orig_ctx: Option<u32>,
+    /// Share of extrapolation in YaRN's mix, from 0 to 1. Default: the model's own, else 1.
+    pub yarn_ext_factor: Option<f32>,
+    /// Factor of attention's magnitude, above 0. Default: the model's own, else 1. Refused unless `yarn_ext_factor` is
+    /// 0, since llama.cpp computes it otherwise.
+    pub yarn_attn_factor: Option<f32>,
+    /// Rotations in the trained length above which YaRN extrapolates, above 0. Default: the model's own, else 32.
+    pub yarn_beta_fast: Option<f32>,
+    /// Rotations in the trained length below which YaRN interpolates, above 0, below `yarn_beta_fast`. Default: the
+    /// model's own, else 1.
+    pub yarn_beta_slow: Option<f32>,
+}
+
+/// How positions beyond the trained length are mapped into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "kebab-case"))]
+pub enum RopeScaling {
+    /// Not at all.
+    None,
+    /// All frequencies by the same factor.
+    Linear,
+    /// YaRN: low frequencies by the factor, high ones not.
+    Yarn,
+}
+
+/// How models share GPUs. Refused where the model uses none.
+///
+/// A lease is a locked file in the folder for temporary files, one for each model on each GPU that holds a part of it,
+/// so that programs know of each other, and one that crashes leaves nothing behind.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(target_os = "emscripten", derive(serde::Deserialize), serde(rename_all = "camelCase", default))]
+pub struct Residency {
+    /// Models on one GPU, of all programs that take leases, from 1 to 64. Default 1. Refused without leases.
+    pub max_gpu_models_per_device: Option<u32>,
+    /// Takes a lease of each GPU that holds a part of the model; without one to be had, the load fails. Default true.
+    pub require_gpu_lease: Option<bool>,
+    /// Bytes of each GPU that stay free beside what the model needs; 0 turns the check of GPU memory off. Default
+    /// 512 MiB.
+    pub gpu_memory_safety_margin_bytes: Option<u64>,
 }
 
 /// How requests share the model.

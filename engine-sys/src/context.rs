@@ -7,14 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Pooling;
+#[cfg(not(target_os = "emscripten"))]
+use crate::device::RawDevice;
 use crate::error::{Error, ModelFault};
 use crate::info::ModelClass;
 use crate::log;
 use crate::model::Model;
 use crate::plan::Plan;
+#[cfg(not(target_os = "emscripten"))]
+use crate::residency::MemoryUse;
 use crate::slot::Sight;
 use crate::sys;
 use crate::vocab::Token;
+
+/// More kinds of memory than any machine's devices have together.
+#[cfg(not(target_os = "emscripten"))]
+const MEMORY_KINDS: usize = 64;
 
 /// Tokens for one call of [`Context::compute`].
 #[derive(Debug, Default)]
@@ -156,6 +164,38 @@ impl Context {
         }
         // SAFETY: there is one number for each token, valid until the next computation, for which `self` is borrowed.
         Ok(unsafe { std::slice::from_raw_parts(logits, self.model.vocab().size() as usize) })
+    }
+
+    /// What the context and its model take on each device; of a model without memory, what they would take. `maps` says
+    /// whether weights that the CPU reads stay in their file.
+    #[cfg(not(target_os = "emscripten"))]
+    pub(crate) fn memory(&self, maps: bool) -> Result<Vec<(RawDevice, MemoryUse)>, Error> {
+        let nothing = sys::Memory { device: std::ptr::null_mut(), is_host: false, weights: 0, context: 0, compute: 0 };
+        let mut entries = [nothing; MEMORY_KINDS];
+        let mut count = 0;
+        sys::call(|error| {
+            // SAFETY: the context is valid, and there is room for as many entries as are told.
+            unsafe { sys::sipp_memory_read(self.raw.as_ptr(), entries.as_mut_ptr(), entries.len(), &mut count, error) }
+        })
+        .map_err(|failure| Error::Internal(format!("llama.cpp does not tell its memory: {}", failure.message)))?;
+        let mut used: Vec<(RawDevice, MemoryUse)> = Vec::new();
+        for entry in entries.get(..count).ok_or_else(|| Error::Internal(format!("{count} kinds of memory are used")))? {
+            // What is beside the CPU is in its memory.
+            let raw = Some(RawDevice(entry.device)).filter(|raw| !raw.0.is_null() && raw.is_gpu());
+            let Some(raw) = raw.or_else(RawDevice::cpu) else { continue };
+            if !used.iter().any(|(other, _)| *other == raw) {
+                let (device, _) = raw.read()?;
+                let (device, kind, free) = (device.name, device.kind, device.memory_free);
+                used.push((raw, MemoryUse { device, kind, weights: 0, mapped: 0, context: 0, compute: 0, free }));
+            }
+            if let Some((_, used)) = used.iter_mut().find(|(other, _)| *other == raw) {
+                used.weights += entry.weights;
+                used.mapped += if maps && entry.is_host { entry.weights } else { 0 };
+                used.context += entry.context;
+                used.compute += entry.compute;
+            }
+        }
+        Ok(used)
     }
 
     pub(crate) fn raw(&mut self) -> *mut sys::llama_context {

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::exit;
 use crate::info::{ModelClass, ModelInfo};
 use crate::model::Model;
+use crate::placement::Place;
 use crate::plan::Plan;
 use crate::prompt;
 use crate::reply::{EmbedDone, EmbedReply, TextReply};
@@ -158,15 +159,19 @@ impl Cancel {
 /// As [`Engine::load`].
 pub fn inspect(path: &Path) -> Result<ModelInfo, Error> {
     let read = || {
-        let model = Model::read_metadata(path)?;
+        let model = Model::read_metadata(path, &Place::to_look())?;
         let plan = Plan::new(&ModelConfig::default(), &model)?;
         Ok(ModelInfo::new(path, &model, &plan))
     };
-    // On a stack as large as an engine's, for the reason given there.
+    aside(read)
+}
+
+/// Looks at a file on a stack as large as an engine's, for the reason given there.
+pub(crate) fn aside<T: Send>(look: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("sipp-inspect".to_owned()).stack_size(STACK_BYTES);
         let thread = thread
-            .spawn_scoped(scope, read)
+            .spawn_scoped(scope, look)
             .map_err(|e| Error::Internal(format!("the thread that inspects cannot be started: {e}")))?;
         thread.join().unwrap_or_else(|_| Err(Error::Internal("the thread that inspects ended".to_owned())))
     })

@@ -13,6 +13,7 @@ mod context;
 mod conversation;
 mod counters;
 mod cutter;
+mod device;
 mod embed;
 mod engine;
 mod error;
@@ -23,6 +24,7 @@ mod info;
 mod log;
 mod model;
 mod pixels;
+mod placement;
 mod plan;
 mod prefix;
 mod projector;
@@ -30,6 +32,9 @@ mod prompt;
 mod reader;
 mod reply;
 mod request;
+#[cfg(not(target_os = "emscripten"))]
+mod residency;
+mod rope;
 mod sampler;
 mod sampling;
 mod scheduler;
@@ -46,10 +51,12 @@ mod worker;
 #[cfg(feature = "bare")]
 pub use bare::Bare;
 pub use config::{
-    CacheConfig, CacheMode, CacheType, ContextConfig, FlashAttention, GpuLayers, LogitBias, ModelConfig,
-    MultimodalConfig, Placement, Policy, Pooling, SamplerStage, Sampling, SchedulerConfig,
+    Backend, CacheConfig, CacheMode, CacheType, ContextConfig, FlashAttention, GpuLayers, LogitBias, ModelConfig,
+    MultimodalConfig, Placement, Policy, Pooling, Residency, RopeScaling, SamplerStage, Sampling, SchedulerConfig,
+    SplitMode,
 };
 pub use counters::{Counters, Histogram};
+pub use device::{Device, DeviceKind, backends, devices};
 pub use engine::{Cancel, Engine, inspect};
 pub use error::{Error, ModelFault};
 pub use info::{Capabilities, EmbeddingInfo, ModelClass, ModelInfo};
@@ -58,3 +65,5 @@ pub use request::{
     Outcome, Part, ResponseFormat, Role, Stats, TextRequest, TokenBatch, TokenLogprob, Tool, ToolCall, ToolChoice,
     ToolResult,
 };
+#[cfg(not(target_os = "emscripten"))]
+pub use residency::{MemoryUse, estimate};

@@ -6,11 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::ptr::NonNull;
 
-use crate::config::{GpuLayers, Placement};
 use crate::error::{Error, ModelFault};
 use crate::gguf;
 use crate::info::ModelClass;
 use crate::log;
+use crate::placement::Place;
+#[cfg(not(target_os = "emscripten"))]
+use crate::residency::Lease;
 use crate::sys;
 use crate::vocab::{Token, Vocab};
 
@@ -36,6 +38,9 @@ pub(crate) struct Model {
     raw: NonNull<sys::llama_model>,
     vocab: Vocab,
     architecture: String,
+    /// Given back after the weights are freed.
+    #[cfg(not(target_os = "emscripten"))]
+    _leases: Vec<Lease>,
 }
 
 struct Load<'a> {
@@ -54,9 +59,9 @@ unsafe extern "C" fn on_progress(done: f32, data: *mut c_void) -> bool {
 
 impl Model {
     /// Loads a file with its weights.
-    pub(crate) fn load(path: &Path, placement: &Placement, progress: &mut Progress) -> Result<Self, Error> {
+    pub(crate) fn load(path: &Path, place: &Place, progress: &mut Progress) -> Result<Self, Error> {
         log::start();
-        let mut params = params(placement)?;
+        let mut params = place.params();
         let mut load = Load { progress, ended: false };
         params.progress_callback = Some(on_progress);
         params.progress_callback_user_data = (&raw mut load).cast();
@@ -64,14 +69,21 @@ impl Model {
         if load.ended { Err(Error::Cancelled) } else { model }
     }
 
-    /// Reads a file without its weights.
-    pub(crate) fn read_metadata(path: &Path) -> Result<Self, Error> {
+    /// Reads a file without its weights. Contexts of it take no memory either.
+    pub(crate) fn read_metadata(path: &Path, place: &Place) -> Result<Self, Error> {
         log::start();
-        let mut params = params(&Placement { use_mmap: Some(false), ..Placement::default() })?;
-        params.n_gpu_layers = 0;
+        let mut params = place.params();
+        params.load_mode = sys::LLAMA_LOAD_MODE_NONE;
+        params.check_tensors = false;
         // Not `vocab_only`, which skips the lengths too.
         params.no_alloc = true;
         Self::open(path, &params)
+    }
+
+    /// Keeps leases for as long as the model lives.
+    #[cfg(not(target_os = "emscripten"))]
+    pub(crate) fn keep(&mut self, leases: Vec<Lease>) {
+        self._leases = leases;
     }
 
     fn open(path: &Path, params: &sys::llama_model_params) -> Result<Self, Error> {
@@ -83,7 +95,8 @@ impl Model {
         log::clear();
         let mut raw = std::ptr::null_mut();
         sys::call(|error| {
-            // SAFETY: path and params live during the call, and so does what the params' callback points to.
+            // SAFETY: path and params live during the call, and so does what the params point to; llama.cpp copies what it
+            // needs later.
             unsafe { sys::sipp_model_load(c_path.as_ptr(), params, &mut raw, error) }
         })
         .map_err(|failure| load_error(path, &header.architecture, &log::explain(&failure.message)))?;
@@ -94,7 +107,13 @@ impl Model {
             .ok_or_else(|| Error::Internal("the model has no vocabulary".to_owned()))
             .and_then(|vocab| unsafe { Vocab::new(vocab) }.map_err(|what| corrupt(path, &what)))?;
         std::mem::forget(unready);
-        Ok(Self { raw, vocab, architecture: header.architecture })
+        Ok(Self {
+            raw,
+            vocab,
+            architecture: header.architecture,
+            #[cfg(not(target_os = "emscripten"))]
+            _leases: Vec::new(),
+        })
     }
 
     pub(crate) fn raw(&self) -> *mut sys::llama_model {
@@ -148,6 +167,24 @@ impl Model {
     pub(crate) fn remembers_all(&self) -> bool {
         // SAFETY: see `class`.
         !self.is_recurrent() && unsafe { sys::llama_model_n_swa(self.raw()) } == 0
+    }
+
+    /// Whether tokens behind a window drop out of some layers' memory.
+    pub(crate) fn has_window(&self) -> bool {
+        // SAFETY: see `class`.
+        unsafe { sys::llama_model_n_swa(self.raw()) > 0 }
+    }
+
+    /// Whether positions are rotated into vectors.
+    pub(crate) fn has_rope(&self) -> bool {
+        // SAFETY: see `class`.
+        unsafe { sys::llama_model_rope_type(self.raw()) != sys::LLAMA_ROPE_TYPE_NONE }
+    }
+
+    /// The factor of the rotary frequencies that the model was trained with.
+    pub(crate) fn rope_freq_scale(&self) -> f32 {
+        // SAFETY: see `class`.
+        unsafe { sys::llama_model_rope_freq_scale_train(self.raw()) }
     }
 
     pub(crate) fn context_length(&self) -> u32 {
@@ -253,34 +290,6 @@ impl Drop for ModelGuard {
         // SAFETY: whoever holds the guard owns the model, and nothing uses it afterwards.
         unsafe { sys::llama_model_free(self.0.as_ptr()) }
     }
-}
-
-fn params(placement: &Placement) -> Result<sys::llama_model_params, Error> {
-    // SAFETY: a function without arguments that fills a struct, and another that answers a question.
-    let (mut params, gpu) = unsafe { (sys::llama_model_default_params(), sys::llama_supports_gpu_offload()) };
-    let layers = placement.gpu_layers.unwrap_or(GpuLayers::Auto);
-    if !gpu && !matches!(layers, GpuLayers::Auto | GpuLayers::Count(0)) {
-        return Err(Error::configuration(
-            "gpu_layers asks for a GPU, and no GPU backend is compiled in; leave it at auto",
-        ));
-    }
-    params.n_gpu_layers = match layers {
-        GpuLayers::Auto | GpuLayers::All => -1,
-        GpuLayers::Count(count) => i32::try_from(count)
-            .map_err(|_| Error::configuration(format!("gpu_layers is {count}, above every model's")))?,
-    };
-    if cfg!(target_os = "emscripten") && (placement.use_mmap == Some(true) || placement.use_mlock == Some(true)) {
-        return Err(Error::configuration("a browser cannot map or lock files; leave use_mmap and use_mlock out"));
-    }
-    let use_mmap = placement.use_mmap.unwrap_or(cfg!(not(target_os = "emscripten")));
-    params.load_mode = match (use_mmap, placement.use_mlock.unwrap_or(false)) {
-        (true, true) => sys::LLAMA_LOAD_MODE_MMAP_MLOCK,
-        (true, false) => sys::LLAMA_LOAD_MODE_MMAP,
-        (false, true) => sys::LLAMA_LOAD_MODE_MLOCK,
-        (false, false) => sys::LLAMA_LOAD_MODE_NONE,
-    };
-    params.check_tensors = placement.check_tensors.unwrap_or(false);
-    Ok(params)
 }
 
 fn load_error(path: &Path, architecture: &str, reason: &str) -> Error {

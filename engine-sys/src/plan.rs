@@ -11,6 +11,7 @@ use crate::context::{pooling_from, pooling_number};
 use crate::error::Error;
 use crate::info::{Capabilities, EmbeddingInfo, ModelClass};
 use crate::model::Model;
+use crate::rope::Rope;
 use crate::sys;
 
 const DEFAULT_CONTEXT: u32 = 4096;
@@ -57,6 +58,11 @@ pub(crate) struct Plan {
     flash_attention: FlashAttention,
     cache_type_k: CacheType,
     cache_type_v: CacheType,
+    offload_kqv: Option<bool>,
+    op_offload: Option<bool>,
+    swa_full: Option<bool>,
+    kv_unified: bool,
+    rope: Rope,
     pub(crate) warmup: bool,
     pub(crate) policy: Policy,
     pub(crate) prefill_chunk: Option<u32>,
@@ -78,7 +84,8 @@ impl Plan {
     pub(crate) fn new(config: &ModelConfig, model: &Model) -> Result<Self, Error> {
         let ModelConfig { context: config, scheduler, cache, multimodal, .. } = config;
         let slots = ranged("n_parallel", config.n_parallel.unwrap_or(1), 1, MAX_SLOTS)?;
-        let context = context_length(config, model.context_length())?;
+        let rope = Rope::new(config, model)?;
+        let context = context_length(config, rope.longest)?;
         let total = context.checked_mul(slots).filter(|total| i32::try_from(*total).is_ok());
         if total.is_none() {
             return Err(Error::configuration(format!(
@@ -119,6 +126,11 @@ impl Plan {
             flash_attention: flash_attention(config),
             cache_type_k: config.cache_type_k.unwrap_or(DEFAULT_CACHE),
             cache_type_v: config.cache_type_v.unwrap_or(DEFAULT_CACHE),
+            offload_kqv: config.offload_kqv,
+            op_offload: config.op_offload,
+            swa_full: swa_full(config, model)?,
+            kv_unified: kv_unified(config, cache, purpose, model)?,
+            rope,
             warmup: config.warmup.unwrap_or(true),
             policy: scheduler.policy.unwrap_or_default(),
             prefill_chunk: chunk_size(scheduler, batch)?,
@@ -197,6 +209,10 @@ impl Plan {
         params.type_v = cache_number(self.cache_type_v);
         params.embeddings = vectors;
         params.no_perf = true;
+        params.offload_kqv = self.offload_kqv.unwrap_or(params.offload_kqv);
+        params.op_offload = self.op_offload.unwrap_or(params.op_offload);
+        params.swa_full = self.swa_full.unwrap_or(params.swa_full);
+        self.rope.apply(&mut params);
         if let Purpose::Vectors(pooling) = self.purpose {
             params.pooling_type = pooling_number(pooling);
             // The inputs of a batch share the one context: a batch never holds more tokens than that.
@@ -206,7 +222,7 @@ impl Plan {
         } else {
             params.n_ctx = self.context.saturating_mul(self.slots);
             params.n_seq_max = self.slots;
-            params.kv_unified = false;
+            params.kv_unified = self.kv_unified;
             // One token of each slot is sampled from, which keeps the output buffer small.
             params.n_outputs_max = self.slots;
         }
@@ -267,6 +283,34 @@ fn check_multimodal(config: &MultimodalConfig, writes: bool, shifts: bool) -> Re
     let most = i32::MAX.unsigned_abs();
     let fewest = ranged("image_min_tokens", image_min_tokens.unwrap_or(1), 1, most)?;
     ranged("image_max_tokens", image_max_tokens.unwrap_or(most), fewest, most).map(drop)
+}
+
+/// Whether every token of layers with a sliding window is kept.
+fn swa_full(config: &ContextConfig, model: &Model) -> Result<Option<bool>, Error> {
+    if config.swa_full.is_some() && (!model.has_window() || model.class() == ModelClass::EncoderOnly) {
+        return Err(Error::configuration("swa_full has no effect on a model without a sliding window; leave it out"));
+    }
+    Ok(config.swa_full)
+}
+
+/// Whether all slots share one KV cache.
+///
+/// Each can still hold its own `n_ctx` tokens, since the one cache has room for all of them. A shift would move tokens that
+/// another slot shares.
+fn kv_unified(config: &ContextConfig, cache: &CacheConfig, purpose: Purpose, model: &Model) -> Result<bool, Error> {
+    let Some(unified) = config.kv_unified else { return Ok(false) };
+    let refused = if config.n_parallel.unwrap_or(1) < 2 {
+        "has no effect on one slot; raise n_parallel or leave it out"
+    } else if purpose != Purpose::Text {
+        "has an effect on writing text only; leave it out"
+    } else if model.is_recurrent() {
+        "has no effect on what a model remembers instead of tokens; leave it out"
+    } else if unified && cache.context_shift == Some(true) {
+        "and context_shift exclude each other; leave one of them out"
+    } else {
+        return Ok(unified);
+    };
+    Err(Error::configuration(format!("kv_unified {refused}")))
 }
 
 /// Encoders read their prompts at once and embeddings have no slots; nothing of theirs is kept.

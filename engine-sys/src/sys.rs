@@ -18,6 +18,37 @@ pub(crate) struct ErrorBuffer {
     size: usize,
 }
 
+/// `struct sipp_device` in `bridge/device.h`.
+#[repr(C)]
+pub(crate) struct Device {
+    pub(crate) name: *const c_char,
+    pub(crate) description: *const c_char,
+    pub(crate) backend: *const c_char,
+    pub(crate) id: *const c_char,
+    pub(crate) kind: i32,
+    pub(crate) memory_free: u64,
+    pub(crate) memory_total: u64,
+}
+
+impl Default for Device {
+    fn default() -> Self {
+        let none = std::ptr::null();
+        Self { name: none, description: none, backend: none, id: none, kind: 0, memory_free: 0, memory_total: 0 }
+    }
+}
+
+/// `struct sipp_memory` in `bridge/device.h`.
+#[cfg(not(target_os = "emscripten"))]
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) device: ggml_backend_dev_t,
+    pub(crate) is_host: bool,
+    pub(crate) weights: u64,
+    pub(crate) context: u64,
+    pub(crate) compute: u64,
+}
+
 /// `struct sipp_message` in `bridge/template.h`.
 #[repr(C)]
 pub(crate) struct Message {
@@ -165,6 +196,16 @@ unsafe extern "C" {
     #[cfg(not(target_os = "emscripten"))]
     pub(crate) fn sipp_physical_cores() -> i32;
     pub(crate) fn sipp_start();
+
+    pub(crate) fn sipp_device_read(device: ggml_backend_dev_t, read: *mut Device, error: ErrorBuffer) -> Status;
+    #[cfg(not(target_os = "emscripten"))]
+    pub(crate) fn sipp_memory_read(
+        context: *const llama_context,
+        entries: *mut Memory,
+        capacity: usize,
+        count: *mut usize,
+        error: ErrorBuffer,
+    ) -> Status;
 
     pub(crate) fn sipp_template_new(model: *const llama_model, out: *mut *mut Template, error: ErrorBuffer) -> Status;
     pub(crate) fn sipp_template_free(template: *mut Template);

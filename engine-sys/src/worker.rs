@@ -15,8 +15,11 @@ use crate::error::{Error, ModelFault};
 use crate::eyes;
 use crate::info::ModelInfo;
 use crate::model::{Model, Progress};
+use crate::placement::Place;
 use crate::plan::{Plan, Purpose};
 use crate::projector::Projector;
+#[cfg(not(target_os = "emscripten"))]
+use crate::residency;
 use crate::sampling::ModelSampling;
 use crate::scheduler::{Rules, Scheduler};
 use crate::slot::Job;
@@ -77,7 +80,14 @@ impl Worker {
         progress: &mut Progress,
         tally: Arc<Tally>,
     ) -> Result<(Self, ModelInfo, ModelSampling), Error> {
-        let model = Rc::new(Model::load(&config.path, &config.placement, progress)?);
+        let place = Place::new(config)?;
+        #[cfg(not(target_os = "emscripten"))]
+        let leases = residency::admit(config, &place)?;
+        #[cfg_attr(target_os = "emscripten", expect(unused_mut, reason = "there are no leases"))]
+        let mut model = Model::load(&config.path, &place, progress)?;
+        #[cfg(not(target_os = "emscripten"))]
+        model.keep(leases);
+        let model = Rc::new(model);
         let plan = Plan::new(config, &model)?;
         let info = ModelInfo::new(&config.path, &model, &plan);
         let sampling = ModelSampling::new(config.sampling.clone(), info.vocabulary)?;

@@ -118,6 +118,7 @@ fn descriptor(config: &Config, target: &Target, credential: impl Fn(&str) -> Cre
                 scheduler: runtime.scheduler,
                 cache: runtime.cache,
                 sampling: runtime.sampling,
+                residency: runtime.residency,
             })
         }
         TargetKind::Gateway => Descriptor::Gateway(GatewayDescriptor {

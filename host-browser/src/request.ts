@@ -100,6 +100,20 @@ export interface CacheOptions extends Omit<endpoints.CacheOptions, "maxSnapshotB
   readonly maxSnapshotBytes?: number;
 }
 
+/** Where and how weights are held. */
+export interface Placement extends Partial<Omit<endpoints.Placement, "devices" | "tensorSplit">> {
+  /** GPUs by name; the engine of this package uses none. */
+  readonly devices?: readonly string[];
+  /** Each GPU's share of the model. */
+  readonly tensorSplit?: readonly number[];
+}
+
+/** How models share GPUs. The engine of this package uses none, and refuses it. */
+export interface ResidencyOptions extends Omit<endpoints.ResidencyOptions, "gpuMemorySafetyMarginBytes"> {
+  /** Bytes of each GPU that stay free beside what the model needs. Default: 512 MiB. */
+  readonly gpuMemorySafetyMarginBytes?: number;
+}
+
 /** A model that this page, or this Node.js, runs. */
 export interface LocalDescriptor {
   readonly kind: "local";
@@ -108,13 +122,14 @@ export interface LocalDescriptor {
    * images comes with its projector: `{ model, projector }`.
    */
   readonly source: ModelSource;
-  readonly placement?: endpoints.Placement;
+  readonly placement?: Placement;
   readonly context?: endpoints.ContextOptions;
   /** How images are read; the projector is part of `source`. */
   readonly multimodal?: Omit<endpoints.MultimodalOptions, "projector">;
   readonly scheduler?: endpoints.SchedulerOptions;
   readonly cache?: CacheOptions;
   readonly sampling?: Sampling;
+  readonly residency?: ResidencyOptions;
   /** The SHA-256 that the file must have, as hexadecimal digits; of shards, one each. */
   readonly sha256?: string | readonly string[];
   readonly onProgress?: (progress: LoadProgress) => void;
@@ -162,13 +177,24 @@ export type Descriptor = LocalDescriptor | GatewayDescriptor | ProviderDescripto
 export type Keep = (secret: SecretSource) => number;
 
 function toCache({ maxSnapshotBytes: bytes, ...cache }: CacheOptions): endpoints.CacheOptions {
-  if (bytes === undefined) {
-    return cache;
-  }
+  return bytes === undefined ? cache : { ...cache, maxSnapshotBytes: toBytes("maxSnapshotBytes", bytes) };
+}
+
+function toResidency({ gpuMemorySafetyMarginBytes: bytes, ...residency }: ResidencyOptions): endpoints.ResidencyOptions {
+  return bytes === undefined
+    ? residency
+    : { ...residency, gpuMemorySafetyMarginBytes: toBytes("gpuMemorySafetyMarginBytes", bytes) };
+}
+
+function toBytes(name: string, bytes: number): bigint {
   if (!Number.isSafeInteger(bytes) || bytes < 0) {
-    throw new SippError("invalid-request", "maxSnapshotBytes must be a whole number, at least 0");
+    throw new SippError("invalid-request", `${name} must be a whole number, at least 0`);
   }
-  return { ...cache, maxSnapshotBytes: BigInt(bytes) };
+  return BigInt(bytes);
+}
+
+function toPlacement({ devices, tensorSplit, ...placement }: Placement): endpoints.Placement {
+  return { ...placement, devices: [...(devices ?? [])], tensorSplit: Float32Array.from(tensorSplit ?? []) };
 }
 
 /** A descriptor for the component. `model` names a local model's source to this host. */
@@ -179,12 +205,13 @@ export function toDescriptor(descriptor: Descriptor, model: string, keep: Keep):
         tag: "local",
         val: {
           model,
-          placement: descriptor.placement ?? {},
+          placement: toPlacement(descriptor.placement ?? {}),
           context: descriptor.context ?? {},
           multimodal: descriptor.multimodal ?? {},
           scheduler: descriptor.scheduler ?? {},
           cache: toCache(descriptor.cache ?? {}),
           sampling: toSampling(descriptor.sampling ?? {}),
+          residency: toResidency(descriptor.residency ?? {}),
         },
       };
     case "gateway":

@@ -45,9 +45,10 @@ pub use bindings::client::{
     ChatRequest, EmbedRequest, EndpointEntry, EndpointRef, Kind, LocalEmbedOptions, QueryRequest,
 };
 pub use bindings::endpoints::{
-    Authentication, CacheMode, CacheOptions, CacheType, Capabilities, ContextOptions, Credential, Descriptor,
+    Authentication, Backend, CacheMode, CacheOptions, CacheType, Capabilities, ContextOptions, Credential, Descriptor,
     FlashAttention, GatewayDescriptor, GpuLayers, Header, HeaderCredential, LocalDescriptor, MultimodalOptions,
-    Placement, ProviderDescriptor, Routes, SchedulerOptions, SchedulerPolicy, Support, Timeouts,
+    Placement, ProviderDescriptor, ResidencyOptions, RopeScaling, Routes, SchedulerOptions, SchedulerPolicy, SplitMode,
+    Support, Timeouts,
 };
 pub use bindings::types::{
     Alternative, CacheSource, CancelReason, Context, Delta, Embedding, Extension, FinishReason, JsonSchemaFormat,
@@ -64,7 +65,8 @@ pub use secret::Secret;
 /// The engine's own account of a model, for programs that show it.
 pub mod engine {
     pub use engine_sys::{
-        Capabilities as ModelCapabilities, Counters, EmbeddingInfo, Error, Histogram, ModelClass, ModelInfo, inspect,
+        Capabilities as ModelCapabilities, Counters, Device, DeviceKind, EmbeddingInfo, Error, Histogram, MemoryUse,
+        ModelClass, ModelConfig, ModelInfo, backends, devices, estimate, inspect,
     };
 }
 

@@ -27,12 +27,13 @@ impl Local {
     pub(crate) fn load(descriptor: LocalDescriptor, progress: Progress) -> Result<Self, Error> {
         let config = engine::ModelConfig {
             path: descriptor.model.into(),
-            placement: placement(&descriptor.placement),
+            placement: placement(descriptor.placement),
             context: context(&descriptor.context),
             scheduler: scheduler(&descriptor.scheduler),
             cache: cache(&descriptor.cache),
             multimodal: multimodal(descriptor.multimodal),
             sampling: sampling(descriptor.sampling),
+            residency: residency(&descriptor.residency),
         };
         let engine = engine::Engine::load(config, progress).map_err(|error| convert(error, Operation::Query))?;
         Ok(Self { engine })
@@ -315,16 +316,42 @@ fn tool(tool: types::Tool) -> engine::Tool {
     engine::Tool { name, description, parameters }
 }
 
-fn placement(placement: &endpoints::Placement) -> engine::Placement {
+fn placement(placement: endpoints::Placement) -> engine::Placement {
     engine::Placement {
+        backend: placement.backend.map(|backend| match backend {
+            endpoints::Backend::Auto => engine::Backend::Auto,
+            endpoints::Backend::Cpu => engine::Backend::Cpu,
+            endpoints::Backend::Cuda => engine::Backend::Cuda,
+            endpoints::Backend::Metal => engine::Backend::Metal,
+            endpoints::Backend::Vulkan => engine::Backend::Vulkan,
+        }),
+        devices: placement.devices,
         gpu_layers: placement.gpu_layers.map(|layers| match layers {
             endpoints::GpuLayers::Auto => engine::GpuLayers::Auto,
             endpoints::GpuLayers::All => engine::GpuLayers::All,
             endpoints::GpuLayers::Count(count) => engine::GpuLayers::Count(count),
         }),
+        split_mode: placement.split_mode.map(|mode| match mode {
+            endpoints::SplitMode::None => engine::SplitMode::None,
+            endpoints::SplitMode::Layer => engine::SplitMode::Layer,
+            endpoints::SplitMode::Row => engine::SplitMode::Row,
+            endpoints::SplitMode::Tensor => engine::SplitMode::Tensor,
+        }),
+        main_gpu: placement.main_gpu,
+        tensor_split: placement.tensor_split,
         use_mmap: placement.use_mmap,
         use_mlock: placement.use_mlock,
         check_tensors: placement.check_tensors,
+        no_extra_bufts: placement.no_extra_bufts,
+        no_host: placement.no_host,
+    }
+}
+
+fn residency(residency: &endpoints::ResidencyOptions) -> engine::Residency {
+    engine::Residency {
+        max_gpu_models_per_device: residency.max_gpu_models_per_device,
+        require_gpu_lease: residency.require_gpu_lease,
+        gpu_memory_safety_margin_bytes: residency.gpu_memory_safety_margin_bytes,
     }
 }
 
@@ -352,6 +379,22 @@ fn context(context: &endpoints::ContextOptions) -> engine::ContextConfig {
             types::Pooling::Last => engine::Pooling::Last,
             types::Pooling::Rank => engine::Pooling::Rank,
         }),
+        offload_kqv: context.offload_kqv,
+        op_offload: context.op_offload,
+        swa_full: context.swa_full,
+        kv_unified: context.kv_unified,
+        rope_scaling: context.rope_scaling.map(|scaling| match scaling {
+            endpoints::RopeScaling::None => engine::RopeScaling::None,
+            endpoints::RopeScaling::Linear => engine::RopeScaling::Linear,
+            endpoints::RopeScaling::Yarn => engine::RopeScaling::Yarn,
+        }),
+        rope_freq_base: context.rope_freq_base,
+        rope_freq_scale: context.rope_freq_scale,
+        yarn_orig_ctx: context.yarn_orig_ctx,
+        yarn_ext_factor: context.yarn_ext_factor,
+        yarn_attn_factor: context.yarn_attn_factor,
+        yarn_beta_fast: context.yarn_beta_fast,
+        yarn_beta_slow: context.yarn_beta_slow,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::bindings::client::{ChatRequest, EmbedRequest, EndpointRef, Kind, LocalEmbedOptions, QueryRequest};
 use crate::bindings::endpoints::{
     Authentication, CacheOptions, ContextOptions, Descriptor, GatewayDescriptor, LocalDescriptor, MultimodalOptions,
-    Placement, ProviderDescriptor, Routes, SchedulerOptions, Timeouts,
+    Placement, ProviderDescriptor, ResidencyOptions, Routes, SchedulerOptions, Timeouts,
 };
 use crate::bindings::types::{Context, LocalOptions, Message, Part, Role, Sampling, TextOptions};
 
@@ -238,13 +238,32 @@ impl Default for LocalDescriptor {
             cache: CacheOptions::default(),
             multimodal: MultimodalOptions::default(),
             sampling: Sampling::default(),
+            residency: ResidencyOptions::default(),
         }
     }
 }
 
 impl Default for Placement {
     fn default() -> Self {
-        Self { gpu_layers: None, use_mmap: None, use_mlock: None, check_tensors: None }
+        Self {
+            backend: None,
+            devices: Vec::new(),
+            gpu_layers: None,
+            split_mode: None,
+            main_gpu: None,
+            tensor_split: Vec::new(),
+            use_mmap: None,
+            use_mlock: None,
+            check_tensors: None,
+            no_extra_bufts: None,
+            no_host: None,
+        }
+    }
+}
+
+impl Default for ResidencyOptions {
+    fn default() -> Self {
+        Self { max_gpu_models_per_device: None, require_gpu_lease: None, gpu_memory_safety_margin_bytes: None }
     }
 }
 
@@ -263,6 +282,18 @@ impl Default for ContextOptions {
             warmup: None,
             embeddings: None,
             pooling: None,
+            offload_kqv: None,
+            op_offload: None,
+            swa_full: None,
+            kv_unified: None,
+            rope_scaling: None,
+            rope_freq_base: None,
+            rope_freq_scale: None,
+            yarn_orig_ctx: None,
+            yarn_ext_factor: None,
+            yarn_attn_factor: None,
+            yarn_beta_fast: None,
+            yarn_beta_slow: None,
         }
     }
 }

@@ -3,12 +3,13 @@
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use sipp::{
-    Authentication, CacheMode, CacheOptions, CacheType, CancelReason, ChatRequest, Context, ContextOptions, Descriptor,
-    EmbedRequest, EndpointRef, Extension, FinishReason, FlashAttention, GatewayDescriptor, GpuLayers, Header,
-    HeaderCredential, JsonSchemaFormat, Kind, LocalDescriptor, LocalEmbedOptions, LocalOptions, LogitBias, Media,
-    MediaSource, Message, ModelFault, MultimodalOptions, Operation, Part, Placement, Pooling, ProviderDescriptor,
-    QueryRequest, Reasoning, ResponseFormat, Role, Routes, SamplerStage, Sampling, SchedulerOptions, SchedulerPolicy,
-    Support, TextOptions, Timeouts, Tool, ToolCall, ToolChoice, ToolResult, UpstreamFault,
+    Authentication, Backend, CacheMode, CacheOptions, CacheType, CancelReason, ChatRequest, Context, ContextOptions,
+    Descriptor, EmbedRequest, EndpointRef, Extension, FinishReason, FlashAttention, GatewayDescriptor, GpuLayers,
+    Header, HeaderCredential, JsonSchemaFormat, Kind, LocalDescriptor, LocalEmbedOptions, LocalOptions, LogitBias,
+    Media, MediaSource, Message, ModelFault, MultimodalOptions, Operation, Part, Placement, Pooling,
+    ProviderDescriptor, QueryRequest, Reasoning, ResidencyOptions, ResponseFormat, Role, RopeScaling, Routes,
+    SamplerStage, Sampling, SchedulerOptions, SchedulerPolicy, SplitMode, Support, TextOptions, Timeouts, Tool,
+    ToolCall, ToolChoice, ToolResult, UpstreamFault,
 };
 
 use crate::read::{Fields, Read, names, record};
@@ -56,9 +57,22 @@ record!(ToolCall { id, name, arguments });
 record!(ToolResult { id, content, is_error });
 record!(Reasoning { text, signature });
 
-record!(LocalDescriptor { model, multimodal, placement, context, scheduler, cache, sampling });
+record!(LocalDescriptor { model, multimodal, placement, context, scheduler, cache, sampling, residency });
+record!(Placement {
+    backend,
+    devices,
+    gpu_layers,
+    split_mode,
+    main_gpu,
+    tensor_split,
+    use_mmap,
+    use_mlock,
+    check_tensors,
+    no_extra_bufts,
+    no_host,
+});
+record!(ResidencyOptions { max_gpu_models_per_device, require_gpu_lease, gpu_memory_safety_margin_bytes });
 record!(MultimodalOptions { projector, use_gpu, image_min_tokens, image_max_tokens });
-record!(Placement { gpu_layers, use_mmap, use_mlock, check_tensors });
 record!(ContextOptions {
     n_ctx,
     n_batch,
@@ -72,6 +86,18 @@ record!(ContextOptions {
     warmup,
     embeddings,
     pooling,
+    offload_kqv,
+    op_offload,
+    swa_full,
+    kv_unified,
+    rope_scaling,
+    rope_freq_base,
+    rope_freq_scale,
+    yarn_orig_ctx,
+    yarn_ext_factor,
+    yarn_attn_factor,
+    yarn_beta_fast,
+    yarn_beta_slow,
 });
 record!(SchedulerOptions { policy, prefill_chunk_size, max_running_requests, max_queued_requests });
 record!(CacheOptions { mode, context_shift, retained_prefix_tokens, max_snapshot_entries, max_snapshot_bytes });
@@ -99,6 +125,9 @@ names!(Role { system: System, developer: Developer, user: User, assistant: Assis
 names!(Support { supported: Supported, unsupported: Unsupported, unknown: Unknown });
 names!(Operation { query: Query, chat: Chat, embed: Embed });
 names!(Pooling { none: None, mean: Mean, cls: Cls, last: Last, rank: Rank });
+names!(Backend { auto: Auto, cpu: Cpu, cuda: Cuda, metal: Metal, vulkan: Vulkan });
+names!(SplitMode { none: None, layer: Layer, row: Row, tensor: Tensor });
+names!(RopeScaling { none: None, linear: Linear, yarn: Yarn });
 names!(FlashAttention { auto: Auto, enabled: Enabled, disabled: Disabled });
 names!(CacheType { f32: F32, f16: F16, q8_0: Q80, q4_0: Q40, q4_1: Q41, iq4_nl: Iq4Nl, q5_0: Q50, q5_1: Q51 });
 names!(SchedulerPolicy { latency_first: LatencyFirst, balanced: Balanced, throughput_first: ThroughputFirst });

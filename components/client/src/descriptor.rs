@@ -6,7 +6,7 @@ use fluent_uri::component::Host;
 use crate::bindings::exports::sipp::client::client::Kind;
 use crate::bindings::sipp::host::endpoints::{
     Authentication, CacheMode, CacheOptions, ContextOptions, Descriptor, GatewayDescriptor, Header, LocalDescriptor,
-    MultimodalOptions, ProviderDescriptor, SchedulerOptions, Timeouts,
+    MultimodalOptions, Placement, ProviderDescriptor, ResidencyOptions, RopeScaling, SchedulerOptions, SplitMode, Timeouts,
 };
 use crate::bindings::sipp::inference::types::Error;
 use crate::request::{check_unreserved, invalid};
@@ -37,7 +37,10 @@ fn check_local(local: &LocalDescriptor) -> Result<(), Error> {
     if local.model.trim().is_empty() {
         return Err(invalid("model of a local endpoint must not be empty"));
     }
+    check_placement(&local.placement)?;
     check_context(&local.context)?;
+    check_rope(&local.context)?;
+    check_residency(&local.residency)?;
     check_scheduler(&local.scheduler, &local.context)?;
     check_cache(&local.cache)?;
     check_multimodal(&local.multimodal)?;
@@ -53,6 +56,54 @@ fn check_context(context: &ContextOptions) -> Result<(), Error> {
         ("n_threads", context.n_threads, 1, 512),
         ("n_threads_batch", context.n_threads_batch, 1, 512),
     ])
+}
+
+/// What devices there are is the host's to know.
+fn check_placement(placement: &Placement) -> Result<(), Error> {
+    if placement.main_gpu.is_some() && placement.split_mode != Some(SplitMode::None) {
+        return Err(invalid("main_gpu has an effect with split_mode none only"));
+    }
+    let shares = &placement.tensor_split;
+    let is_valid = shares.iter().all(|share| share.is_finite() && *share >= 0.0);
+    if !shares.is_empty() && (!is_valid || shares.iter().all(|share| *share == 0.0)) {
+        return Err(invalid("tensor_split must be numbers that are finite and at least 0, and not all of them 0"));
+    }
+    Ok(())
+}
+
+/// What a combination does is the model's to know, but for YaRN's own options where another scaling is named.
+fn check_rope(context: &ContextOptions) -> Result<(), Error> {
+    let between = |name: &str, value: Option<f32>, is_valid: fn(f32) -> bool, range: &str| match value {
+        Some(value) if !is_valid(value) => Err(invalid(format!("{name} must be {range}"))),
+        _ => Ok(()),
+    };
+    let (above_0, is_above_0): (_, fn(f32) -> bool) = ("finite and above 0", |value| value.is_finite() && value > 0.0);
+    between("rope_freq_base", context.rope_freq_base, is_above_0, above_0)?;
+    between("rope_freq_scale", context.rope_freq_scale, |value| value > 0.0 && value <= 1.0, "above 0 and at most 1")?;
+    between("yarn_ext_factor", context.yarn_ext_factor, |value| (0.0..=1.0).contains(&value), "from 0 to 1")?;
+    between("yarn_attn_factor", context.yarn_attn_factor, is_above_0, above_0)?;
+    between("yarn_beta_fast", context.yarn_beta_fast, is_above_0, above_0)?;
+    between("yarn_beta_slow", context.yarn_beta_slow, is_above_0, above_0)?;
+    check_ranges([("yarn_orig_ctx", context.yarn_orig_ctx, 1, i32::MAX.unsigned_abs())])?;
+    let yarn = [
+        ("yarn_orig_ctx", context.yarn_orig_ctx.is_some()),
+        ("yarn_ext_factor", context.yarn_ext_factor.is_some()),
+        ("yarn_attn_factor", context.yarn_attn_factor.is_some()),
+        ("yarn_beta_fast", context.yarn_beta_fast.is_some()),
+        ("yarn_beta_slow", context.yarn_beta_slow.is_some()),
+    ];
+    let is_other = matches!(context.rope_scaling, Some(RopeScaling::None | RopeScaling::Linear));
+    match yarn.iter().find(|(_, is_given)| is_other && *is_given) {
+        Some((name, _)) => Err(invalid(format!("{name} has an effect with rope_scaling yarn only"))),
+        None => Ok(()),
+    }
+}
+
+fn check_residency(residency: &ResidencyOptions) -> Result<(), Error> {
+    if residency.max_gpu_models_per_device.is_some() && residency.require_gpu_lease == Some(false) {
+        return Err(invalid("max_gpu_models_per_device has no effect without require_gpu_lease"));
+    }
+    check_ranges([("max_gpu_models_per_device", residency.max_gpu_models_per_device, 1, 64)])
 }
 
 fn check_scheduler(scheduler: &SchedulerOptions, context: &ContextOptions) -> Result<(), Error> {
@@ -412,6 +463,18 @@ mod tests {
             warmup: None,
             embeddings: None,
             pooling: None,
+            offload_kqv: None,
+            op_offload: None,
+            swa_full: None,
+            kv_unified: None,
+            rope_scaling: None,
+            rope_freq_base: None,
+            rope_freq_scale: None,
+            yarn_orig_ctx: None,
+            yarn_ext_factor: None,
+            yarn_attn_factor: None,
+            yarn_beta_fast: None,
+            yarn_beta_slow: None,
         };
         let scheduler = || SchedulerOptions {
             policy: None,
@@ -432,15 +495,34 @@ mod tests {
             image_min_tokens: None,
             image_max_tokens: None,
         };
+        let placement = || Placement {
+            backend: None,
+            devices: Vec::new(),
+            gpu_layers: None,
+            split_mode: None,
+            main_gpu: None,
+            tensor_split: Vec::new(),
+            use_mmap: None,
+            use_mlock: None,
+            check_tensors: None,
+            no_extra_bufts: None,
+            no_host: None,
+        };
+        let residency = || ResidencyOptions {
+            max_gpu_models_per_device: None,
+            require_gpu_lease: None,
+            gpu_memory_safety_margin_bytes: None,
+        };
         let local = |model: &str, context| {
             check(&Descriptor::Local(LocalDescriptor {
                 model: model.into(),
-                placement: Placement { gpu_layers: None, use_mmap: None, use_mlock: None, check_tensors: None },
+                placement: placement(),
                 context,
                 multimodal: multimodal(),
                 scheduler: scheduler(),
                 cache: cache(),
                 sampling: sampling::tests::unset(),
+                residency: residency(),
             }))
         };
         assert!(local("a.gguf", unset()).is_ok());
@@ -468,5 +550,25 @@ mod tests {
         assert!(check_cache(&CacheOptions { mode: Some(CacheMode::StateSnapshot), ..saved }).is_ok());
         let sized = MultimodalOptions { image_min_tokens: Some(9), image_max_tokens: Some(8), ..multimodal() };
         assert_eq!(text(check_multimodal(&sized)), "image_max_tokens must be from 9 to 2147483647");
+
+        let main = Placement { main_gpu: Some(1), ..placement() };
+        assert!(text(check_placement(&main)).starts_with("main_gpu has an effect with split_mode none"));
+        assert!(check_placement(&Placement { split_mode: Some(SplitMode::None), ..main }).is_ok());
+        for shares in [vec![0.0, 0.0], vec![1.0, -1.0], vec![f32::NAN]] {
+            assert!(text(check_placement(&Placement { tensor_split: shares, ..placement() })).starts_with("tensor_split"));
+        }
+        let bases = [0.0, -1.0, f32::INFINITY, f32::NAN].map(|base| ContextOptions { rope_freq_base: Some(base), ..unset() });
+        assert!(bases.iter().all(|context| text(check_rope(context)) == "rope_freq_base must be finite and above 0"));
+        let scale = ContextOptions { rope_freq_scale: Some(1.5), ..unset() };
+        assert_eq!(text(check_rope(&scale)), "rope_freq_scale must be above 0 and at most 1");
+        let yarn = ContextOptions { yarn_beta_fast: Some(32.0), ..unset() };
+        assert!(check_rope(&yarn).is_ok(), "the model may scale by YaRN");
+        let linear = ContextOptions { rope_scaling: Some(RopeScaling::Linear), ..yarn };
+        assert_eq!(text(check_rope(&linear)), "yarn_beta_fast has an effect with rope_scaling yarn only");
+        let none = ResidencyOptions { max_gpu_models_per_device: Some(0), ..residency() };
+        assert_eq!(text(check_residency(&none)), "max_gpu_models_per_device must be from 1 to 64");
+        let unleased =
+            ResidencyOptions { max_gpu_models_per_device: Some(2), require_gpu_lease: Some(false), ..residency() };
+        assert!(text(check_residency(&unleased)).ends_with("has no effect without require_gpu_lease"));
     }
 }

@@ -10,7 +10,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::{
-    CacheConfig, ContextConfig, ModelConfig, MultimodalConfig, Placement, Pooling, Sampling, SchedulerConfig,
+    CacheConfig, ContextConfig, ModelConfig, MultimodalConfig, Placement, Pooling, Residency, Sampling, SchedulerConfig,
 };
 use crate::error::{Error, ModelFault};
 use crate::info::ModelInfo;
@@ -39,6 +39,7 @@ struct Descriptor {
     cache: CacheConfig,
     multimodal: Multimodal,
     sampling: Sampling,
+    residency: Residency,
 }
 
 #[derive(Deserialize)]
@@ -51,11 +52,11 @@ struct Multimodal {
 
 impl Load {
     pub(super) fn config(self) -> ModelConfig {
-        let Descriptor { placement, context, scheduler, cache, multimodal, sampling } = self.descriptor;
+        let Descriptor { placement, context, scheduler, cache, multimodal, sampling, residency } = self.descriptor;
         let Multimodal { use_gpu, image_min_tokens, image_max_tokens } = multimodal;
         let projector = self.projector.map(Into::into);
         let multimodal = MultimodalConfig { projector, use_gpu, image_min_tokens, image_max_tokens };
-        ModelConfig { path: self.model.into(), placement, context, scheduler, cache, multimodal, sampling }
+        ModelConfig { path: self.model.into(), placement, context, scheduler, cache, multimodal, sampling, residency }
     }
 }
 

@@ -5,8 +5,9 @@
 
 use serde::{Deserialize, Deserializer};
 use sipp::{
-    CacheMode, CacheOptions, CacheType, ContextOptions, FlashAttention, GpuLayers, LogitBias, MultimodalOptions,
-    Placement, Pooling, SamplerStage, Sampling, SchedulerOptions, SchedulerPolicy,
+    Backend, CacheMode, CacheOptions, CacheType, ContextOptions, FlashAttention, GpuLayers, LogitBias,
+    MultimodalOptions, Placement, Pooling, ResidencyOptions, RopeScaling, SamplerStage, Sampling, SchedulerOptions,
+    SchedulerPolicy, SplitMode,
 };
 
 /// How a local model is run.
@@ -31,16 +32,38 @@ pub struct Runtime {
     /// Sampling of requests that do not say otherwise.
     #[serde(with = "SamplingTable")]
     pub sampling: Sampling,
+    /// How models share GPUs.
+    #[serde(with = "ResidencyTable")]
+    pub residency: ResidencyOptions,
 }
 
 #[derive(Deserialize)]
 #[serde(remote = "Placement", deny_unknown_fields, expecting = "a table")]
 struct PlacementTable {
+    #[serde(default, deserialize_with = "backend")]
+    backend: Option<Backend>,
+    #[serde(default)]
+    devices: Vec<String>,
     #[serde(default, deserialize_with = "gpu_layers")]
     gpu_layers: Option<GpuLayers>,
+    #[serde(default, deserialize_with = "split_mode")]
+    split_mode: Option<SplitMode>,
+    main_gpu: Option<u32>,
+    #[serde(default)]
+    tensor_split: Vec<f32>,
     use_mmap: Option<bool>,
     use_mlock: Option<bool>,
     check_tensors: Option<bool>,
+    no_extra_bufts: Option<bool>,
+    no_host: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "ResidencyOptions", deny_unknown_fields, expecting = "a table")]
+struct ResidencyTable {
+    max_gpu_models_per_device: Option<u32>,
+    require_gpu_lease: Option<bool>,
+    gpu_memory_safety_margin_bytes: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +85,19 @@ struct ContextTable {
     embeddings: Option<bool>,
     #[serde(default, deserialize_with = "pooling")]
     pooling: Option<Pooling>,
+    offload_kqv: Option<bool>,
+    op_offload: Option<bool>,
+    swa_full: Option<bool>,
+    kv_unified: Option<bool>,
+    #[serde(default, deserialize_with = "rope_scaling")]
+    rope_scaling: Option<RopeScaling>,
+    rope_freq_base: Option<f32>,
+    rope_freq_scale: Option<f32>,
+    yarn_orig_ctx: Option<u32>,
+    yarn_ext_factor: Option<f32>,
+    yarn_attn_factor: Option<f32>,
+    yarn_beta_fast: Option<f32>,
+    yarn_beta_slow: Option<f32>,
 }
 
 #[derive(Deserialize)]
@@ -127,6 +163,33 @@ pub struct SamplingTable {
     #[serde(default, deserialize_with = "logit_bias")]
     logit_bias: Vec<LogitBias>,
     ignore_eos: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "Backend", rename_all = "snake_case")]
+enum BackendValue {
+    Auto,
+    Cpu,
+    Cuda,
+    Metal,
+    Vulkan,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "SplitMode", rename_all = "snake_case")]
+enum SplitModeValue {
+    None,
+    Layer,
+    Row,
+    Tensor,
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "RopeScaling", rename_all = "snake_case")]
+enum RopeScalingValue {
+    None,
+    Linear,
+    Yarn,
 }
 
 #[derive(Deserialize)]
@@ -210,6 +273,18 @@ struct LogitBiasTable {
     token: u32,
     #[serde(deserialize_with = "bias")]
     bias: f32,
+}
+
+fn backend<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Backend>, D::Error> {
+    BackendValue::deserialize(value).map(Some)
+}
+
+fn split_mode<'de, D: Deserializer<'de>>(value: D) -> Result<Option<SplitMode>, D::Error> {
+    SplitModeValue::deserialize(value).map(Some)
+}
+
+fn rope_scaling<'de, D: Deserializer<'de>>(value: D) -> Result<Option<RopeScaling>, D::Error> {
+    RopeScalingValue::deserialize(value).map(Some)
 }
 
 fn gpu_layers<'de, D: Deserializer<'de>>(value: D) -> Result<Option<GpuLayers>, D::Error> {

@@ -221,6 +221,9 @@ function plain(_: string, value: unknown): unknown {
   if (typeof value === "bigint") {
     return Number(value);
   }
+  if (value instanceof Float32Array) {
+    return [...value];
+  }
   return value instanceof Uint8Array ? base64(value) : value;
 }
 

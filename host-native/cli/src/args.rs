@@ -12,13 +12,26 @@ use sipp::{
 };
 
 use crate::choice::{self, CACHE_TYPES, FLASH_ATTENTION};
+use crate::device::DeviceArgs;
 use crate::exit::Failure;
+use crate::rope::RopeArgs;
 use crate::sampling::SamplingArgs;
 
-/// How the model is loaded.
+/// How the model is loaded. clap makes no group of a struct that has others in it, so every flag is in one of the others.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    rope: RopeArgs,
+}
+
+/// What most models are loaded with.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
-pub(crate) struct ModelArgs {
+struct LoadArgs {
     /// Tokens of prompt and answer together (n_ctx); 0 takes all that the model can hold [default: the model's, at most 4096].
     #[arg(long, value_name = "N")]
     ctx_size: Option<u32>,
@@ -53,19 +66,22 @@ impl ModelArgs {
     pub(crate) fn descriptor(&self, path: &Path) -> LocalDescriptor {
         LocalDescriptor {
             placement: Placement {
-                gpu_layers: self.gpu_layers,
-                use_mmap: self.no_mmap.then_some(false),
-                use_mlock: self.mlock.then_some(true),
-                ..Placement::default()
+                gpu_layers: self.load.gpu_layers,
+                use_mmap: self.load.no_mmap.then_some(false),
+                use_mlock: self.load.mlock.then_some(true),
+                ..self.device.placement()
             },
+            residency: self.device.residency(),
             context: ContextOptions {
-                n_ctx: self.ctx_size,
-                n_threads: self.threads,
-                n_threads_batch: self.threads_batch,
-                flash_attention: self.flash_attention,
-                cache_type_k: self.cache_type_k,
-                cache_type_v: self.cache_type_v,
-                ..ContextOptions::default()
+                n_ctx: self.load.ctx_size,
+                n_threads: self.load.threads,
+                n_threads_batch: self.load.threads_batch,
+                flash_attention: self.load.flash_attention,
+                cache_type_k: self.load.cache_type_k,
+                cache_type_v: self.load.cache_type_v,
+                offload_kqv: self.device.offload_kqv(),
+                op_offload: self.device.op_offload(),
+                ..self.rope.context()
             },
             ..LocalDescriptor::new(path)
         }

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use sipp::{CacheType, Extension, FlashAttention, GpuLayers, LogitBias, Pooling, SamplerStage};
+use sipp::{
+    Backend, CacheType, Extension, FlashAttention, GpuLayers, LogitBias, Pooling, RopeScaling, SamplerStage, SplitMode,
+};
 
 /// Words and what they mean.
 type Table<T> = &'static [(&'static str, T)];
@@ -33,6 +35,20 @@ pub(crate) const CACHE_TYPES: Table<CacheType> = &[
     ("q4_0", CacheType::Q40),
     ("iq4_nl", CacheType::Iq4Nl),
 ];
+
+pub(crate) const BACKENDS: Table<Backend> = &[
+    ("auto", Backend::Auto),
+    ("cpu", Backend::Cpu),
+    ("cuda", Backend::Cuda),
+    ("metal", Backend::Metal),
+    ("vulkan", Backend::Vulkan),
+];
+
+pub(crate) const SPLIT_MODES: Table<SplitMode> =
+    &[("none", SplitMode::None), ("layer", SplitMode::Layer), ("row", SplitMode::Row), ("tensor", SplitMode::Tensor)];
+
+pub(crate) const ROPE_SCALINGS: Table<RopeScaling> =
+    &[("none", RopeScaling::None), ("linear", RopeScaling::Linear), ("yarn", RopeScaling::Yarn)];
 
 pub(crate) const FLASH_ATTENTION: Table<FlashAttention> =
     &[("auto", FlashAttention::Auto), ("enabled", FlashAttention::Enabled), ("disabled", FlashAttention::Disabled)];

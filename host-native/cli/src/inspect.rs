@@ -1,4 +1,4 @@
-//! `sipp inspect`: what a model file says about itself.
+//! `sipp inspect`: what a model file says about itself, and what computes on this machine.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
-use sipp::engine::{self, ModelClass, ModelInfo};
+use sipp::engine::{self, DeviceKind, MemoryUse, ModelClass, ModelConfig, ModelInfo};
 
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -18,12 +18,15 @@ const TEMPLATE_LINES: usize = 4;
 /// Characters of each of them.
 const TEMPLATE_COLUMNS: usize = 100;
 
-/// Describes a model without loading it.
+/// Describes a model without loading it, or the devices of this machine.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The model: a GGUF file, or the first file of a model in several.
-    #[arg(value_name = "FILE")]
-    model: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "devices")]
+    model: Option<PathBuf>,
+    /// Describe what computes on this machine instead of a model.
+    #[arg(long, conflicts_with_all = ["model", "template"])]
+    devices: bool,
     /// Write the chat template, and nothing else.
     #[arg(long, conflicts_with = "json")]
     template: bool,
@@ -34,8 +37,13 @@ pub(crate) struct Arguments {
 
 /// Runs `sipp inspect`.
 pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let info = engine::inspect(&arguments.model)?;
     let mut screen = Screen::new();
+    let Some(model) = &arguments.model else {
+        let machine = Machine::new();
+        screen.write(&if arguments.json { output::line(&machine)? } else { machine.table() })?;
+        return Ok(Exit::Success);
+    };
+    let info = engine::inspect(model)?;
     if arguments.template {
         let Some(template) = &info.chat_template else {
             return Err(engine::Error::Unsupported("the model has no chat template".to_owned()).into());
@@ -46,8 +54,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         }
         return Ok(Exit::Success);
     }
-    let file_size = fs::metadata(&arguments.model).map(|file| file.len()).map_err(Failure::file(&arguments.model))?;
-    let report = Report::new(&info, file_size);
+    let file_size = fs::metadata(model).map(|file| file.len()).map_err(Failure::file(model))?;
+    let mut report = Report::new(&info, file_size);
+    if arguments.json {
+        let config = ModelConfig { path: model.clone(), ..ModelConfig::default() };
+        report.memory = engine::estimate(&config).ok().map(|used| used.iter().map(Memory::from).collect());
+    }
     screen.write(&if arguments.json { output::line(&report)? } else { table(&report) })?;
     Ok(Exit::Success)
 }
@@ -68,7 +80,94 @@ struct Report<'a> {
     layers: u32,
     vocabulary: u32,
     capabilities: Capabilities,
+    /// What the model takes on each device where nothing is configured, or none if that cannot be told.
+    memory: Option<Vec<Memory>>,
     chat_template: Option<&'a str>,
+}
+
+/// What a model takes on one device, in bytes.
+#[derive(Debug, Serialize)]
+struct Memory {
+    device: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    weight_bytes: u64,
+    mapped_bytes: u64,
+    context_bytes: u64,
+    compute_bytes: u64,
+    needed_bytes: u64,
+    free_bytes: Option<u64>,
+}
+
+impl From<&MemoryUse> for Memory {
+    fn from(used: &MemoryUse) -> Self {
+        Self {
+            device: used.device.clone(),
+            kind: word(used.kind),
+            weight_bytes: used.weights,
+            mapped_bytes: used.mapped,
+            context_bytes: used.context,
+            compute_bytes: used.compute,
+            needed_bytes: used.needed(),
+            free_bytes: used.free,
+        }
+    }
+}
+
+/// What computes on this machine, as `--json` writes it.
+#[derive(Debug, Serialize)]
+struct Machine {
+    backends: Vec<String>,
+    devices: Vec<Device>,
+}
+
+/// One device.
+#[derive(Debug, Serialize)]
+struct Device {
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    backend: String,
+    description: String,
+    memory_free_bytes: Option<u64>,
+    memory_total_bytes: Option<u64>,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let devices = engine::devices().into_iter().map(|device| Device {
+            kind: word(device.kind),
+            name: device.name,
+            backend: device.backend,
+            description: device.description,
+            memory_free_bytes: device.memory_free,
+            memory_total_bytes: device.memory_total,
+        });
+        Self { backends: engine::backends(), devices: devices.collect() }
+    }
+
+    /// The same for people: what is compiled in, then a line for each device.
+    fn table(&self) -> String {
+        let memory = |device: &Device| match (device.memory_free_bytes, device.memory_total_bytes) {
+            (Some(free), Some(total)) => format!("{} free of {}", HumanBytes(free), HumanBytes(total)),
+            _ => "memory not told".to_owned(),
+        };
+        let mut text = format!("{:16}{}\n", "backends", self.backends.join(", "));
+        for device in &self.devices {
+            let Device { name, kind, backend, description, .. } = device;
+            text += &format!("{name:16}{kind}, {backend}, {description}, {}\n", memory(device));
+        }
+        text
+    }
+}
+
+fn word(kind: DeviceKind) -> &'static str {
+    match kind {
+        DeviceKind::Cpu => "cpu",
+        DeviceKind::Gpu => "gpu",
+        DeviceKind::IntegratedGpu => "igpu",
+        DeviceKind::Accelerator => "accel",
+    }
 }
 
 /// The commands that the model answers.
@@ -107,6 +206,7 @@ impl<'a> Report<'a> {
                 // A decoder embeds if it is loaded for that, as `sipp embed` does.
                 embed: info.capabilities.embeds || class == ModelClass::DecoderOnly,
             },
+            memory: None,
             chat_template: info.chat_template.as_deref(),
         }
     }

@@ -3,6 +3,7 @@
 mod args;
 mod chat;
 mod choice;
+mod device;
 mod embed;
 mod endpoint;
 mod exit;
@@ -12,6 +13,7 @@ mod json;
 mod load;
 mod output;
 mod remote;
+mod rope;
 mod sampling;
 mod screen;
 mod stats;

@@ -12,7 +12,7 @@ use crate::choice;
 use crate::exit::Failure;
 
 /// The groups of flags that only local models understand.
-const LOCAL: [&str; 4] = ["ModelArgs", "LocalTextArgs", "SamplingArgs", "VectorArgs"];
+const LOCAL: [&str; 6] = ["LoadArgs", "DeviceArgs", "RopeArgs", "LocalTextArgs", "SamplingArgs", "VectorArgs"];
 
 /// The group and the flags among them that a gateway hands to a local model of its own. The others say how a model is
 /// loaded, which is in its configuration.

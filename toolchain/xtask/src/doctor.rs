@@ -46,6 +46,7 @@ fn table(repository: &Repository) -> Vec<(Part, &'static str)> {
             Thing::Node => "check, test, serve, bench: the browser's package",
             Thing::Chromium => "test, bench: the browser's package",
             Thing::Emscripten => "test, serve, bench: the browser's engine",
+            Thing::Vulkan => "test vulkan",
         };
         rows.extend(thing.parts(repository).into_iter().map(|part| (part, needed_by)));
     }

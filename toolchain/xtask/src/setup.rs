@@ -12,6 +12,7 @@ pub(crate) mod node;
 pub(crate) mod python;
 pub(crate) mod rust;
 mod sources;
+mod vulkan;
 pub(crate) mod wasm;
 
 use anyhow::{Result, anyhow};
@@ -47,6 +48,8 @@ pub(crate) enum Thing {
     Chromium,
     /// Emscripten and the source of Rust's standard library, for the browser's engine.
     Emscripten,
+    /// What compiles and runs the Vulkan backend; only when named.
+    Vulkan,
 }
 
 /// One program or library of a thing, and whether it is there.
@@ -66,7 +69,7 @@ pub(crate) struct Way {
 }
 
 impl Thing {
-    /// Every thing, in the order in which they are obtained.
+    /// Every thing that the usual verbs need, in the order in which they are obtained.
     pub(crate) const ALL: [Self; 9] = [
         Self::Native,
         Self::Wasm,
@@ -91,6 +94,7 @@ impl Thing {
             Self::Node => vec![node::part()],
             Self::Chromium => vec![chromium::part()],
             Self::Emscripten => emscripten::parts(repository),
+            Self::Vulkan => vulkan::parts(),
         }
     }
 
@@ -106,6 +110,7 @@ impl Thing {
             Self::Node => vec![node::NPM, node::APT],
             Self::Chromium => vec![chromium::APT],
             Self::Emscripten => emscripten::WAYS.into_iter().filter(|way| wasm::allowed(way.name)).collect(),
+            Self::Vulkan => vec![vulkan::APT],
         }
     }
 
@@ -121,6 +126,7 @@ impl Thing {
             Self::Node => node::ADVICE.to_owned(),
             Self::Chromium => chromium::ADVICE.to_owned(),
             Self::Emscripten => emscripten::ADVICE.to_owned(),
+            Self::Vulkan => vulkan::ADVICE.to_owned(),
         }
     }
 

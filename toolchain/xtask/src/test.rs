@@ -19,10 +19,14 @@ use summary::Summary;
 /// The word that means the tests of the browser's package.
 const BROWSER: &str = "browser";
 
+/// The word that means the tests of the engine on Vulkan.
+const VULKAN: &str = "vulkan";
+
 /// Which tests to run.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Only tests whose name contains one of these. A first word `browser` means the browser's package alone.
+    /// Only tests whose name contains one of these. A first word `browser` means the browser's package alone, and
+    /// `vulkan` the engine on that backend, which nothing else tests.
     filters: Vec<String>,
     /// Rewrites the expected files with what the tests got.
     #[arg(long)]
@@ -37,6 +41,11 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When something does not build, when a test fails, or when the filters leave no test.
 pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<()> {
+    if let [first, filters @ ..] = arguments.filters.as_slice()
+        && first == VULKAN
+    {
+        return vulkan(repository, filters, &arguments.rest);
+    }
     let (browser_alone, filters) = match arguments.filters.as_slice() {
         [first, filters @ ..] if first == BROWSER => (true, filters),
         filters => (false, filters),
@@ -70,6 +79,32 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<()> 
     }
     println!("{summary}");
     ensure!(failed.is_empty(), "tests failed in: {}", failed.join(", "));
+    ensure!(summary.count() > 0, "no test has such a name");
+    Ok(())
+}
+
+/// Builds the engine with its Vulkan backend, tests it, and shows the devices that it finds.
+///
+/// In a folder of its own, because llama.cpp is another with the backend; its shaders alone compile for minutes. The
+/// first device is there twice, so that splits among GPUs are tested, and the driver may be Mesa's for processors, which
+/// ggml takes only when it is named.
+fn vulkan(repository: &Repository, filters: &[String], rest: &[String]) -> Result<()> {
+    setup::ensure(repository, &[Thing::Native, Thing::Vulkan])?;
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = repository.cargo(repository.root());
+        cargo.args(arguments).args(["--release", "--package", "sipp-engine-sys", "--features", "vulkan"]);
+        cargo.env("CARGO_TARGET_DIR", repository.target().join(VULKAN));
+        cargo.env("GGML_VK_VISIBLE_DEVICES", "0,0").env("REQUIRE", VULKAN);
+        cargo
+    };
+    process::run(cargo(&["run"]).args(["--example", "devices"]))?;
+    let mut summary = Summary::default();
+    let mut tests = cargo(&["test"]);
+    // A test program takes one filter.
+    tests.args(["--no-fail-fast", "--lib", "--test", VULKAN, "--"]).args(filters.first()).args(rest);
+    let passed = stream(&mut tests, &mut summary)?;
+    println!("{summary}");
+    ensure!(passed, "tests failed on Vulkan");
     ensure!(summary.count() > 0, "no test has such a name");
     Ok(())
 }

@@ -41,7 +41,7 @@ const EMPTY_WORDS: [&str; 18] = [
 const TERMS: [&str; 2] = ["dry-base", "info"];
 
 /// Items that may hold a 64-bit integer, which is a BigInt in JavaScript: those that can exceed 2^32.
-const WIDE: [&str; 1] = ["max-snapshot-bytes"];
+const WIDE: [&str; 2] = ["gpu-memory-safety-margin-bytes", "max-snapshot-bytes"];
 
 /// Namespace of the standard, whose names and widths are not ours to judge.
 const STANDARD: &str = "wasi";
