@@ -92,7 +92,6 @@ impl Place {
     }
 
     /// The GPUs that the model is given; it may use fewer.
-    #[cfg(not(target_os = "emscripten"))]
     pub(crate) fn gpus(&self) -> &[RawDevice] {
         &self.gpus
     }

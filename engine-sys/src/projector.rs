@@ -92,11 +92,17 @@ unsafe extern "C" fn goes_on(data: *mut c_void) -> bool {
 }
 
 impl Projector {
-    /// Loads a projector for a model, which must outlive it.
+    /// Loads a projector for a model, which must outlive it, and which has a GPU or not.
     ///
     /// # Errors
     /// `Model` when it cannot be read, does not fit the model or takes no images.
-    pub(crate) fn load(path: &Path, config: &MultimodalConfig, model: &Model, plan: &Plan) -> Result<Self, Error> {
+    pub(crate) fn load(
+        path: &Path,
+        config: &MultimodalConfig,
+        model: &Model,
+        plan: &Plan,
+        has_gpu: bool,
+    ) -> Result<Self, Error> {
         let name = path.display();
         let header = gguf::check(path)?;
         if header.architecture != "clip" {
@@ -112,7 +118,7 @@ impl Projector {
         let mut cancelled = Box::new(None);
         let number = |count: Option<u32>| count.map_or(-1, |count| i32::try_from(count).unwrap_or(i32::MAX));
         let options = sys::ProjectorOptions {
-            use_gpu: config.use_gpu.unwrap_or(true),
+            use_gpu: has_gpu && config.use_gpu.unwrap_or(true),
             flash_attention: plan.flash_attention_type(),
             threads: plan.threads(),
             fewest: number(config.image_min_tokens),

@@ -251,6 +251,7 @@ mod tests {
     use std::path::Path;
 
     use crate::model::Model;
+    use crate::placement::Place;
     use crate::request::Role;
 
     use super::*;
@@ -258,7 +259,7 @@ mod tests {
     /// The demo model, whose control tokens have the ids 0 to 4.
     fn demo() -> (Model, Template) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo.gguf");
-        let model = Model::read_metadata(&path).expect("the demo model can be read");
+        let model = Model::read_metadata(&path, &Place::to_look()).expect("the demo model can be read");
         let template = Template::new(&model).expect("its template can be parsed");
         (model, template)
     }

@@ -99,7 +99,8 @@ impl Worker {
                 }
                 let eyes = match &config.multimodal.projector {
                     Some(path) => {
-                        let projector = Projector::load(path, &config.multimodal, &model, &plan)?;
+                        let projector =
+                            Projector::load(path, &config.multimodal, &model, &plan, !place.gpus().is_empty())?;
                         Some(Eyes::Here(Box::new(Vision::new(projector))))
                     }
                     None => None,

@@ -7,7 +7,6 @@
 export type {
   Capabilities,
   ContextOptions,
-  Placement,
   Routes,
   SchedulerOptions,
   Timeouts,

@@ -6,7 +6,7 @@ import type * as endpoints from "../generated/client/interfaces/sipp-host-endpoi
 import type * as types from "../generated/client/interfaces/sipp-inference-types.js";
 import type { Answer } from "./channel.ts";
 import { Engine } from "./engine/engine.ts";
-import type { EngineFile, Flavour } from "./engine/protocol.ts";
+import type { EngineFile, Flavour, Projector } from "./engine/protocol.ts";
 import { SippError } from "./error.ts";
 import { hasThreads, usualThreads } from "./platform.ts";
 import type { Answerer } from "./switchboard.ts";
@@ -24,8 +24,8 @@ export interface Ready {
   /** The model's name in messages. */
   readonly model: string;
   readonly files: readonly EngineFile[];
-  /** The one of `files` that is the model's projector, by its name. */
-  readonly projector?: string | undefined;
+  /** The one of `files` that is the model's projector. */
+  readonly projector?: Projector | undefined;
   readonly onProgress?: ((fraction: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called when the engine no longer uses the files. */

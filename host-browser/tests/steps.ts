@@ -168,9 +168,9 @@ class Session {
     if (converted.kind === "local") {
       const { standIn } = this.#stage;
       const name = model as string;
-      const model = standIn || name.trim() === "" ? name : this.#stage.source(name);
+      const own = standIn || name.trim() === "" ? name : this.#stage.source(name);
       const { projector, ...multimodal } = (rest["multimodal"] ?? {}) as { projector?: string };
-      const source = projector === undefined ? model : { model, projector: this.#stage.source(projector) };
+      const source = projector === undefined ? own : { model: own, projector: this.#stage.source(projector) };
       return { ...converted, multimodal: camel(multimodal), source } as unknown as Descriptor;
     }
     const { upstream, secret = "a-secret" } = this.#stage;

@@ -9,7 +9,7 @@ import type * as types from "../../generated/client/interfaces/sipp-inference-ty
 import { Answer } from "../channel.ts";
 import { fromContract, SippError } from "../error.ts";
 import { fromWorker, type Messages, type MessageListener, node, startNodeWorker } from "../platform.ts";
-import type { Command, EngineEvent, EngineFile, Flavour, Report } from "./protocol.ts";
+import type { Command, EngineEvent, EngineFile, Flavour, Projector, Report } from "./protocol.ts";
 
 /** What to load. */
 export interface Load {
@@ -17,7 +17,7 @@ export interface Load {
   readonly threads: number;
   readonly model: string;
   readonly files: readonly EngineFile[];
-  readonly projector?: string | undefined;
+  readonly projector?: Projector | undefined;
   readonly descriptor: endpoints.LocalDescriptor;
   /** Told how much is done, from 0 to 1. */
   readonly onProgress?: ((fraction: number) => void) | undefined;

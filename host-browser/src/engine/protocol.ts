@@ -17,6 +17,14 @@ export type EngineFile = { readonly name: string } & (
   | { readonly path: string }
 );
 
+/** A file that is a model's projector. */
+export interface Projector {
+  /** The file's name. */
+  readonly file: string;
+  /** Its name in messages. */
+  readonly name: string;
+}
+
 /** What a worker is asked. */
 export type Command =
   | {
@@ -30,8 +38,7 @@ export type Command =
       readonly model: string;
       /** The model, or its shards in order, and its projector. */
       readonly files: readonly EngineFile[];
-      /** The file that is the model's projector, by its name. */
-      readonly projector?: string | undefined;
+      readonly projector?: Projector | undefined;
       readonly descriptor: endpoints.LocalDescriptor;
     }
   | { readonly type: "generate"; readonly call: number; readonly request: types.Request }

@@ -98,20 +98,23 @@ async function load(command: Extract<Command, { type: "load" }>): Promise<void> 
   const close = await mount(created.FS, FOLDER, command.files);
   const model = `${FOLDER}/${command.files[0]?.name ?? "model.gguf"}`;
   const { threads, descriptor } = command;
-  const projector = command.projector === undefined ? undefined : `${FOLDER}/${command.projector}`;
+  const projector = command.projector && `${FOLDER}/${command.projector.file}`;
   withText({ model, projector, threads, descriptor }, (text, size) => created._sipp_web_load(text, size));
   // The weights are in memory now.
   close();
-  send(renamed(take(), command.model, model, projector));
+  const names = [[model, command.model] as const];
+  if (projector !== undefined) {
+    names.push([projector, command.projector?.name ?? projector]);
+  }
+  send(renamed(take(), names));
 }
 
-/** The events, with the model's name in the place of where it was mounted, and its projector's without the folder. */
-function renamed(events: EngineEvent[], name: string, path: string, projector: string | undefined): EngineEvent[] {
+/** The events, with names in the place of where files were mounted. */
+function renamed(events: EngineEvent[], names: readonly (readonly [string, string])[]): EngineEvent[] {
   for (const event of events) {
     if (event.type === "failed" && event.error.tag === "model") {
-      const message = event.error.val.message.replaceAll(path, name);
-      event.error.val.message =
-        projector === undefined ? message : message.replaceAll(projector, projector.slice(FOLDER.length + 1));
+      const { val } = event.error;
+      val.message = names.reduce((text, [path, name]) => text.replaceAll(path, name), val.message);
     }
   }
   return events;

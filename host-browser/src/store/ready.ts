@@ -10,7 +10,7 @@ import { type LoadProgress, type ModelFiles, shardNames } from "./source.ts";
 import type { ModelStore } from "./store.ts";
 
 /** What a projector is called beside its model, whose own name it may have. */
-const PROJECTOR = "its projector.gguf";
+const PROJECTOR = "its-projector.gguf";
 
 /** Makes a model's files ready. `store` opens the store, where there is one. */
 export async function ready(
@@ -27,15 +27,18 @@ export async function ready(
   const models = await store();
   const installed = await models.obtain(source, { sha256, onProgress, signal });
   const held = await models.hold(installed.id);
-  const projectors = (installed.projector ?? []).map(({ path }) => ({ name: PROJECTOR, opfs: path }));
+  const projectors = installed.projector ?? [];
   if (projectors.length > 1) {
     held();
     throw new SippError("invalid-model-source", "a projector is one file, not several shards");
   }
   return {
     model: installed.name,
-    files: [...installed.files.map(({ name, path }) => ({ name, opfs: path })), ...projectors],
-    projector: projectors[0]?.name,
+    files: [
+      ...installed.files.map(({ name, path }) => ({ name, opfs: path })),
+      ...projectors.map(({ path }) => ({ name: PROJECTOR, opfs: path })),
+    ],
+    projector: projectors[0] && { file: PROJECTOR, name: projectors[0].name },
     onProgress: (fraction) => loading(fraction, installed.bytes),
     signal,
     release: held,
@@ -55,14 +58,14 @@ function inPlace(descriptor: LocalDescriptor, loading: (fraction: number, totalB
   const paths = node.getBuiltinModule("node:path");
   const pair = typeof source === "object" && "model" in source ? source : { model: source };
   const { path, size } = fileOf(pair.model);
-  const projector = pair.projector === undefined ? [] : [{ name: PROJECTOR, path: fileOf(pair.projector).path }];
+  const projector = pair.projector === undefined ? undefined : fileOf(pair.projector).path;
   // llama.cpp finds the other shards by the first one's name.
   const own = paths.basename(path);
   const files = (shardNames(own)?.names ?? [own]).map((name) => ({ name, path: paths.join(paths.dirname(path), name) }));
   return {
     model: path,
-    files: [...files, ...projector],
-    projector: projector[0]?.name,
+    files: projector === undefined ? files : [...files, { name: PROJECTOR, path: projector }],
+    projector: projector === undefined ? undefined : { file: PROJECTOR, name: projector },
     onProgress: (fraction) => loading(fraction, size),
     signal,
   };
