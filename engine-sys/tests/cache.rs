@@ -193,7 +193,7 @@ fn what_has_no_effect_is_refused() {
             cached(CacheConfig { max_snapshot_entries: Some(0), ..mode(CacheMode::StateSnapshot) }),
         ),
         (
-            "writing text only",
+            "models that write text",
             ModelConfig {
                 context: ContextConfig { embeddings: Some(true), ..ContextConfig::default() },
                 ..cached(mode(CacheMode::Disabled))
