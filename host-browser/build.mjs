@@ -18,7 +18,7 @@ const TARGET = join(FOLDER, "../target");
 const GENERATED = join(FOLDER, "generated");
 const DIST = join(FOLDER, "dist");
 const COMPONENTS = ["anthropic", "client", "gateway", "openai"];
-const FLAVOURS = ["single", "threads"];
+const FLAVOURS = ["single", "threads", "memory64"];
 const SCRIPTS = { bundle: true, format: "esm", target: "es2024", minify: true, sourcemap: true, logLevel: "warning" };
 
 await components();
@@ -120,7 +120,7 @@ async function engine() {
     await mkdir(folder, { recursive: true });
     const built = join(TARGET, "browser/engine", flavour);
     const script = await readFile(join(built, "sipp-engine.mjs"), "utf8");
-    await writeFile(join(folder, "sipp-engine.mjs"), flavour === "threads" ? withOwnName(script) : script);
+    await writeFile(join(folder, "sipp-engine.mjs"), flavour !== "single" ? withOwnName(script) : script);
     await copyFile(join(built, "sipp-engine.wasm"), join(folder, "sipp-engine.wasm"));
   }
 }

@@ -5,7 +5,7 @@
 //! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::error::{Error, ModelFault};
@@ -62,12 +62,20 @@ pub(crate) fn check(path: &Path) -> Result<Header, Error> {
     if metadata.is_dir() {
         return Err(Error::model(ModelFault::NotFound, format!("{name} is a directory; name a GGUF file")));
     }
-    let mut reader = Reader { input: BufReader::with_capacity(1 << 16, file), position: 0, size: metadata.len() };
+    // Not by its metadata, which the standard library does not find in Emscripten's 64-bit memory.
+    let size = size(&file).map_err(|e| unreadable(path, &e))?;
+    let mut reader = Reader { input: BufReader::with_capacity(1 << 16, file), position: 0, size };
     reader.header().map_err(|fault| match fault {
         Fault::NotGguf => Error::model(ModelFault::NotGguf, format!("{name} is not a GGUF file")),
         Fault::Broken(what) => Error::model(ModelFault::Corrupt, format!("{name} is damaged: {what}")),
         Fault::Io(e) => unreadable(path, &e),
     })
+}
+
+fn size(mut file: &File) -> io::Result<u64> {
+    let size = file.seek(SeekFrom::End(0))?;
+    file.rewind()?;
+    Ok(size)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {

@@ -33,6 +33,8 @@ import { type Answerer, type Open, Switchboard } from "./switchboard.ts";
 export interface ClientOptions {
   /** Which build of the engine local models use. Default: `auto`, threads where the page may share memory. */
   readonly wasmThreading?: Threading["wasmThreading"];
+  /** Which memory local models use. Default: `auto`, 64-bit memory, which is slower, for models above 3 GiB. */
+  readonly wasmMemory?: Threading["wasmMemory"];
   /** Most threads of a local model. Default: the machine's, at most 8. */
   readonly threads?: number;
 }
@@ -64,7 +66,8 @@ export class SippClient {
 
   /** `open` stands in for the host in tests: it answers in place of models and upstreams. */
   constructor(options: ClientOptions = {}, open?: Open) {
-    this.#threading = { wasmThreading: options.wasmThreading ?? "auto", threads: options.threads };
+    const { wasmThreading = "auto", wasmMemory = "auto", threads } = options;
+    this.#threading = { wasmThreading, wasmMemory, threads };
     this.#open = open;
     this.#switchboard = new Switchboard((id, descriptor) => this.#opened(id, descriptor));
   }

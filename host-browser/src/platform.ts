@@ -78,6 +78,12 @@ export function hasThreads(): boolean {
   return typeof SharedArrayBuffer !== "undefined" && (node !== undefined || globalThis.crossOriginIsolated === true);
 }
 
+/** Whether WebAssembly has 64-bit memory here. */
+export function hasMemory64(): boolean {
+  // A module that is nothing but such a memory.
+  return WebAssembly.validate(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 5, 3, 1, 4, 0));
+}
+
 /** Threads that are worth using: a model's weights pass through one memory, and the page needs a core too. */
 export function usualThreads(): number {
   const cores = node?.getBuiltinModule("node:os").availableParallelism() ?? globalThis.navigator.hardwareConcurrency;

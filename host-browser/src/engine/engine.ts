@@ -103,6 +103,10 @@ const BUILDS: Readonly<Record<Flavour, () => { module: URL; wasm: URL }>> = {
     module: new URL("./engine/threads/sipp-engine.mjs", import.meta.url),
     wasm: new URL("./engine/threads/sipp-engine.wasm", import.meta.url),
   }),
+  memory64: () => ({
+    module: new URL("./engine/memory64/sipp-engine.mjs", import.meta.url),
+    wasm: new URL("./engine/memory64/sipp-engine.wasm", import.meta.url),
+  }),
 };
 
 /** A worker, and who waits for what it tells. */

@@ -7,8 +7,9 @@
 import type * as endpoints from "../../generated/client/interfaces/sipp-host-endpoints.js";
 import type * as types from "../../generated/client/interfaces/sipp-inference-types.js";
 
-/** Which build of the engine: one that computes on several threads, or one that needs no shared memory. */
-export type Flavour = "threads" | "single";
+/** Which build of the engine: one that computes on several threads, one that does so in 64-bit memory, or one that needs no
+ * shared memory. */
+export type Flavour = "threads" | "memory64" | "single";
 
 /** A file of a model: its name, and where its bytes are. */
 export type EngineFile = { readonly name: string } & (

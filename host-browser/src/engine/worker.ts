@@ -20,7 +20,7 @@ const TURN = 2;
 /** Where the model's files are mounted. */
 const FOLDER = "/models";
 
-/** The engine's module, as `engine-sys/src/web.rs` exports it. */
+/** The engine's module, as `engine-sys/src/web.rs` exports it. Addresses are numbers in 64-bit memory too. */
 interface Module {
   readonly FS: FileSystem;
   readonly HEAPU8: Uint8Array;
@@ -94,7 +94,8 @@ async function load(command: Extract<Command, { type: "load" }>): Promise<void> 
     printErr: () => undefined,
   });
   module = created;
-  sizeAt = created._sipp_web_alloc(4);
+  // As large as the engine's sizes are in 64-bit memory.
+  sizeAt = created._sipp_web_alloc(8);
   const close = await mount(created.FS, FOLDER, command.files);
   const model = `${FOLDER}/${command.files[0]?.name ?? "model.gguf"}`;
   const { threads, descriptor } = command;
@@ -191,12 +192,13 @@ function joined(events: readonly EngineEvent[]): EngineEvent[] {
 
 function take(): EngineEvent[] {
   const at = engine()._sipp_web_events(sizeAt);
-  const size = engine().HEAPU32[sizeAt >>> 2] ?? 0;
+  // The lower half, where a size has two.
+  const size = engine().HEAPU32[sizeAt / 4] ?? 0;
   if (size === 0) {
     return [];
   }
   // A copy, because text decoders do not read memory that threads share.
-  return JSON.parse(decoder.decode(engine().HEAPU8.slice(at >>> 0, (at >>> 0) + size))) as EngineEvent[];
+  return JSON.parse(decoder.decode(engine().HEAPU8.slice(at, at + size))) as EngineEvent[];
 }
 
 function send(events: readonly EngineEvent[]): void {
@@ -214,7 +216,7 @@ function engine(): Module {
 function withText(value: unknown, use: (text: number, size: number) => void): void {
   const bytes = encoder.encode(JSON.stringify(value, plain));
   const text = engine()._sipp_web_alloc(bytes.length);
-  engine().HEAPU8.set(bytes, text >>> 0);
+  engine().HEAPU8.set(bytes, text);
   use(text, bytes.length);
   engine()._sipp_web_free(text, bytes.length);
 }

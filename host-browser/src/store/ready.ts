@@ -39,6 +39,7 @@ export async function ready(
       ...projectors.map(({ path }) => ({ name: PROJECTOR, opfs: path })),
     ],
     projector: projectors[0] && { file: PROJECTOR, name: projectors[0].name },
+    bytes: installed.bytes,
     onProgress: (fraction) => loading(fraction, installed.bytes),
     signal,
     release: held,
@@ -56,22 +57,27 @@ function inPlace(descriptor: LocalDescriptor, loading: (fraction: number, totalB
     throw new SippError("internal", "there is no Node.js");
   }
   const paths = node.getBuiltinModule("node:path");
+  const fs = node.getBuiltinModule("node:fs");
   const pair = typeof source === "object" && "model" in source ? source : { model: source };
-  const { path, size } = fileOf(pair.model);
-  const projector = pair.projector === undefined ? undefined : fileOf(pair.projector).path;
+  const path = fileOf(pair.model);
+  const projector = pair.projector === undefined ? undefined : fileOf(pair.projector);
   // llama.cpp finds the other shards by the first one's name.
   const own = paths.basename(path);
   const files = (shardNames(own)?.names ?? [own]).map((name) => ({ name, path: paths.join(paths.dirname(path), name) }));
+  const all = projector === undefined ? files : [...files, { name: PROJECTOR, path: projector }];
+  // A shard that is missing is the engine's to tell.
+  const bytes = all.reduce((sum, { path }) => sum + (fs.statSync(path, { throwIfNoEntry: false })?.size ?? 0), 0);
   return {
     model: path,
-    files: projector === undefined ? files : [...files, { name: PROJECTOR, path: projector }],
+    files: all,
     projector: projector === undefined ? undefined : { file: PROJECTOR, name: projector },
-    onProgress: (fraction) => loading(fraction, size),
+    bytes,
+    onProgress: (fraction) => loading(fraction, bytes),
     signal,
   };
 }
 
-function fileOf(source: ModelFiles): { path: string; size: number } {
+function fileOf(source: ModelFiles): string {
   if (node === undefined || (typeof source !== "string" && !(source instanceof URL))) {
     throw new SippError("invalid-model-source", "a model of Node.js is the path of a file; give a text or a file URL");
   }
@@ -84,5 +90,5 @@ function fileOf(source: ModelFiles): { path: string; size: number } {
   if (!found.isFile()) {
     throw fault(`${path} is not a file`);
   }
-  return { path, size: found.size };
+  return path;
 }

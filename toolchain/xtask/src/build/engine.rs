@@ -1,14 +1,15 @@
 //! Builds the engine for browsers: `engine-sys` and llama.cpp, compiled for WebAssembly and linked by Emscripten.
 //!
-//! There are two flavours of the same source: one computes on several threads and needs a page that may share memory, the
-//! other runs everywhere.
+//! There are three flavours of the same source: one computes on several threads and needs a page that may share memory, one
+//! runs everywhere, and one is as the first and holds models that 32-bit memory cannot.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 
 use crate::process;
 use crate::repository::Repository;
@@ -17,6 +18,9 @@ use crate::setup::{self, Thing};
 
 const TARGET: &str = "wasm32-unknown-emscripten";
 
+/// The target of 64-bit memory, which Rust does not know. See [`wide_target`].
+const WIDE_TARGET: &str = "wasm64-unknown-emscripten";
+
 /// Of every file. Exceptions are WebAssembly's own: llama.cpp throws, and emulating that is slow.
 const COMPILE: &str = "-O3 -fwasm-exceptions";
 
@@ -24,8 +28,11 @@ const COMPILE: &str = "-O3 -fwasm-exceptions";
 const EXPORTS: &str = "-sEXPORTED_FUNCTIONS=_sipp_web_alloc,_sipp_web_free,_sipp_web_load,_sipp_web_generate,\
      _sipp_web_embed,_sipp_web_cancel,_sipp_web_step,_sipp_web_events,_sipp_web_close";
 
-/// How the module is made: a factory for workers and Node.js, with a file system that the host mounts files into. 32-bit
-/// memory is the faster kind and holds 4 GiB.
+/// Which of their arguments and results are addresses or sizes: numbers for JavaScript, whatever memory it is.
+const ADDRESSES: &str = "-sSIGNATURE_CONVERSIONS=sipp_web_alloc:pp,sipp_web_free:_pp,sipp_web_load:_pp,\
+     sipp_web_generate:__pp,sipp_web_embed:__pp,sipp_web_events:pp";
+
+/// How the module is made: a factory for workers and Node.js, with a file system that the host mounts files into.
 const LINK: [&str; 14] = [
     "-O3",
     "-fwasm-exceptions",
@@ -36,11 +43,11 @@ const LINK: [&str; 14] = [
     "-sENVIRONMENT=worker,node",
     "-sALLOW_MEMORY_GROWTH",
     "-sINITIAL_MEMORY=64MB",
-    "-sMAXIMUM_MEMORY=4GB",
     "-sSTACK_SIZE=8MB",
     "-sFORCE_FILESYSTEM",
     "-sEXPORTED_RUNTIME_METHODS=FS,HEAPU8,HEAPU32",
     EXPORTS,
+    ADDRESSES,
 ];
 
 /// A worker cannot wait for a thread to begin, so all are there before the engine is asked.
@@ -53,11 +60,14 @@ const DOT_PRODUCT: [u8; 3] = [0xfd, 0xba, 0x01];
 /// Fewer than the kernels have, more than chance makes in so many bytes.
 const FEWEST_DOT_PRODUCTS: usize = 10;
 
-/// One of the two builds.
+/// One of the builds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flavour {
     Single,
     Threads,
+    /// Threads, with 64-bit memory. Without threads it would need pthread's locks, whose sizes the `libc` crate knows for
+    /// 32-bit memory alone.
+    Memory64,
 }
 
 impl Flavour {
@@ -65,18 +75,35 @@ impl Flavour {
         match self {
             Self::Single => "single",
             Self::Threads => "threads",
+            Self::Memory64 => "memory64",
+        }
+    }
+
+    fn has_threads(self) -> bool {
+        self != Self::Single
+    }
+
+    fn target(self) -> &'static str {
+        if self == Self::Memory64 { WIDE_TARGET } else { TARGET }
+    }
+
+    /// How much memory there is at most: what addresses can reach, or what browsers allow. 32-bit memory is the faster kind.
+    fn memory(self) -> &'static [&'static str] {
+        match self {
+            Self::Single | Self::Threads => &["-sMAXIMUM_MEMORY=4GB"],
+            Self::Memory64 => &["-m64", "-sMAXIMUM_MEMORY=16GB"],
         }
     }
 }
 
-/// Builds both flavours, to `target/browser/engine`.
+/// Builds all flavours, to `target/browser/engine`.
 ///
 /// # Errors
 /// When a tool cannot be obtained, when something does not compile, or when ggml was compiled without its kernels.
 pub(super) fn build(repository: &Repository) -> Result<()> {
     setup::ensure(repository, &[Thing::Native, Thing::Emscripten])?;
     let emscripten = Emscripten::find().context("Emscripten is missing; run `cargo x setup emscripten`")?;
-    for flavour in [Flavour::Single, Flavour::Threads] {
+    for flavour in [Flavour::Single, Flavour::Threads, Flavour::Memory64] {
         compile(repository, &emscripten, flavour)?;
         link(repository, &emscripten, flavour)?;
     }
@@ -85,7 +112,7 @@ pub(super) fn build(repository: &Repository) -> Result<()> {
 
 fn compile(repository: &Repository, emscripten: &Emscripten, flavour: Flavour) -> Result<()> {
     let (mut flags, mut features) = (COMPILE.to_owned(), "+simd128".to_owned());
-    if flavour == Flavour::Threads {
+    if flavour.has_threads() {
         flags.push_str(" -pthread");
         features.push_str(",+atomics,+bulk-memory,+mutable-globals");
     }
@@ -93,20 +120,55 @@ fn compile(repository: &Repository, emscripten: &Emscripten, flavour: Flavour) -
     emscripten.apply(&mut cargo);
     cargo
         .args(["rustc", "--release", "--package", "sipp-engine-sys", "--lib", "--crate-type", "staticlib"])
-        .args(["-Zbuild-std=std,panic_abort", "--target", TARGET])
+        .arg("-Zbuild-std=std,panic_abort");
+    if flavour == Flavour::Memory64 {
+        flags.push_str(" -m64");
+        cargo.arg("-Zjson-target-spec").arg("--target").arg(wide_target(repository)?);
+    } else {
+        cargo.args(["--target", TARGET]);
+    }
+    let target = flavour.target().replace('-', "_");
+    cargo
         .env("CARGO_TARGET_DIR", repository.target().join("browser").join(flavour.name()))
         // The standard library is compiled along, which only an unstable option does.
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CFLAGS_wasm32_unknown_emscripten", &flags)
-        .env("CXXFLAGS_wasm32_unknown_emscripten", &flags)
-        .env("CARGO_TARGET_WASM32_UNKNOWN_EMSCRIPTEN_RUSTFLAGS", format!("-Cpanic=abort -Ctarget-feature={features}"));
+        .env(format!("CFLAGS_{target}"), &flags)
+        .env(format!("CXXFLAGS_{target}"), &flags)
+        .env(
+            format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase()),
+            format!("-Cpanic=abort -Ctarget-feature={features}"),
+        );
     process::run(&mut cargo)
+}
+
+/// Writes the target of 64-bit memory: that of 32-bit memory with wider pointers. Its architecture stays `wasm32`, because
+/// that is the one for which the standard library knows Emscripten. Returns where it lies.
+fn wide_target(repository: &Repository) -> Result<PathBuf> {
+    let mut rustc = Command::new("rustc");
+    rustc.current_dir(repository.root()).env("RUSTC_BOOTSTRAP", "1");
+    rustc.args(["-Zunstable-options", "--print", "target-spec-json", "--target", TARGET]);
+    let mut target: Value = serde_json::from_str(&process::read(&mut rustc)?)?;
+    let layout = target.get("data-layout").and_then(Value::as_str).context("the target has no data layout")?;
+    let layout = json!(layout.replace("p:32:32", "p:64:64"));
+    let fields = target.as_object_mut().context("the target is no object")?;
+    fields.remove("metadata");
+    fields.insert("data-layout".to_owned(), layout);
+    fields.insert("llvm-target".to_owned(), json!(WIDE_TARGET));
+    fields.insert("target-pointer-width".to_owned(), json!(64));
+    let path = repository.target().join("browser").join(format!("{WIDE_TARGET}.json"));
+    let text = serde_json::to_string_pretty(&target)?;
+    // Cargo builds all anew when it changes.
+    if fs::read_to_string(&path).ok().as_ref() != Some(&text) {
+        fs::create_dir_all(repository.target().join("browser"))?;
+        fs::write(&path, text)?;
+    }
+    Ok(path)
 }
 
 /// Links what was compiled, if it changed since the last time.
 fn link(repository: &Repository, emscripten: &Emscripten, flavour: Flavour) -> Result<()> {
     let built = repository.target().join("browser");
-    let library = built.join(flavour.name()).join(TARGET).join("release/libengine_sys.a");
+    let library = built.join(flavour.name()).join(flavour.target()).join("release/libengine_sys.a");
     let imports = repository.root().join("engine-sys/src/web/library.js");
     let folder = built.join("engine").join(flavour.name());
     let (module, wasm) = (folder.join("sipp-engine.mjs"), folder.join("sipp-engine.wasm"));
@@ -115,8 +177,8 @@ fn link(repository: &Repository, emscripten: &Emscripten, flavour: Flavour) -> R
         fs::create_dir_all(&folder)?;
         let mut linker = Command::new("em++");
         emscripten.apply(&mut linker);
-        linker.arg(&library).args(LINK).arg("--js-library").arg(&imports);
-        if flavour == Flavour::Threads {
+        linker.arg(&library).args(LINK).args(flavour.memory()).arg("--js-library").arg(&imports);
+        if flavour.has_threads() {
             linker.args(LINK_THREADS);
         }
         process::run(linker.arg("-o").arg(&module))?;
