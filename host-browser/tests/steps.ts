@@ -242,7 +242,14 @@ function pairs(list: Json | undefined): Record<string, Json> {
 }
 
 /** Names in camelCase, cases of enums with hyphens, and numbers that JSON lacks. */
+/** Fields whose type is a variant. */
+const VARIANTS = new Set(["gpu_layers"]);
+
 function camel(value: Json, of = ""): unknown {
+  if (VARIANTS.has(of)) {
+    const [[tag, val]] = (isFields(value) ? Object.entries(value) : [[value, undefined]]) as [[string, Json | undefined]];
+    return val === undefined ? { tag } : { tag, val };
+  }
   if (Array.isArray(value)) {
     return value.map((one) => camel(one, of));
   }
