@@ -27,7 +27,7 @@ impl Thread {
         let thread = thread::Builder::new()
             .name("sipp-eyes".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || run(vision, &received, &done, &tally))
+            .spawn(move || run(*vision, &received, &done, &tally))
             .map_err(|e| Error::Internal(format!("the thread that looks at images cannot be started: {e}")))?;
         Ok(Self { jobs: Some(jobs), given: Vec::new(), thread: Some(thread) })
     }
@@ -56,7 +56,7 @@ impl Drop for Thread {
     }
 }
 
-fn run(mut vision: Box<Vision>, jobs: &Receiver<Box<Job>>, done: &Sender<Command>, tally: &Tally) {
+fn run(mut vision: Vision, jobs: &Receiver<Box<Job>>, done: &Sender<Command>, tally: &Tally) {
     while let Ok(mut job) = jobs.recv() {
         match vision.look(&mut job) {
             // If nobody receives any more, the job is dropped, and its reply says so.

@@ -43,10 +43,7 @@ impl Job {
 
     /// Ends it before it ran, as cancelled or with an error.
     pub(crate) fn end_early(self, error: Error, tally: &Tally) {
-        match error {
-            Error::Cancelled => self.cancel(tally),
-            error => self.fail(error, tally),
-        }
+        if error == Error::Cancelled { self.cancel(tally) } else { self.fail(error, tally) }
     }
 
     /// Ends it before it ran, with an error.

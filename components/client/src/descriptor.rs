@@ -6,7 +6,8 @@ use fluent_uri::component::Host;
 use crate::bindings::exports::sipp::client::client::Kind;
 use crate::bindings::sipp::host::endpoints::{
     Authentication, CacheMode, CacheOptions, ContextOptions, Descriptor, GatewayDescriptor, Header, LocalDescriptor,
-    MultimodalOptions, Placement, ProviderDescriptor, ResidencyOptions, RopeScaling, SchedulerOptions, SplitMode, Timeouts,
+    MultimodalOptions, Placement, ProviderDescriptor, ResidencyOptions, RopeScaling, SchedulerOptions, SplitMode,
+    Timeouts,
 };
 use crate::bindings::sipp::inference::types::Error;
 use crate::request::{check_unreserved, invalid};
@@ -489,12 +490,8 @@ mod tests {
             max_snapshot_entries: None,
             max_snapshot_bytes: None,
         };
-        let multimodal = || MultimodalOptions {
-            projector: None,
-            use_gpu: None,
-            image_min_tokens: None,
-            image_max_tokens: None,
-        };
+        let multimodal =
+            || MultimodalOptions { projector: None, use_gpu: None, image_min_tokens: None, image_max_tokens: None };
         let placement = || Placement {
             backend: None,
             devices: Vec::new(),
@@ -555,9 +552,12 @@ mod tests {
         assert!(text(check_placement(&main)).starts_with("main_gpu has an effect with split_mode none"));
         assert!(check_placement(&Placement { split_mode: Some(SplitMode::None), ..main }).is_ok());
         for shares in [vec![0.0, 0.0], vec![1.0, -1.0], vec![f32::NAN]] {
-            assert!(text(check_placement(&Placement { tensor_split: shares, ..placement() })).starts_with("tensor_split"));
+            assert!(
+                text(check_placement(&Placement { tensor_split: shares, ..placement() })).starts_with("tensor_split")
+            );
         }
-        let bases = [0.0, -1.0, f32::INFINITY, f32::NAN].map(|base| ContextOptions { rope_freq_base: Some(base), ..unset() });
+        let bases =
+            [0.0, -1.0, f32::INFINITY, f32::NAN].map(|base| ContextOptions { rope_freq_base: Some(base), ..unset() });
         assert!(bases.iter().all(|context| text(check_rope(context)) == "rope_freq_base must be finite and above 0"));
         let scale = ContextOptions { rope_freq_scale: Some(1.5), ..unset() };
         assert_eq!(text(check_rope(&scale)), "rope_freq_scale must be above 0 and at most 1");

@@ -43,7 +43,7 @@ const IMAGES: u8 = 200;
 /// An image: its vectors say which it is.
 fn image(character: u8) -> Vectors {
     let count = 3 + usize::from(character % 5);
-    let positions = if character % 2 == 0 { count } else { 2 };
+    let positions = if character.is_multiple_of(2) { count } else { 2 };
     Vectors::new(vec![f32::from(character); count], count, positions, character % 4 == 3)
 }
 

@@ -108,7 +108,7 @@ fn show(name: &[u8]) -> String {
 
 fn random_number(random: &mut Random) -> u64 {
     match random.below(4) {
-        0 => random.next() >> random.below(64),
+        0 => random.number() >> random.below(64),
         _ => *random.pick(&NUMBERS_TO_TRY),
     }
 }
@@ -169,7 +169,7 @@ fn any_value(random: &mut Random) -> Value {
     match random.below(8) {
         0 => Value::Text(random.pick(&TEXTS).as_bytes().to_vec()),
         1 => Value::Number(F32, random.pick(&FLOATS).to_bits().into()),
-        2 => Value::Number(BOOL, random.next() % 3),
+        2 => Value::Number(BOOL, random.number() % 3),
         3 => Value::Number(I32, random_number(random)),
         4 => {
             let length = *random.pick(&[0, 1, 2, 4, 512, 513]);
@@ -356,11 +356,11 @@ fn likely_value(word: &str, random: &mut Random) -> Value {
     if FLOATS.iter().any(|end| word.ends_with(end)) {
         Value::Number(F32, 1f32.to_bits().into())
     } else if FLAGS.iter().any(|end| word.ends_with(end)) {
-        Value::Number(BOOL, random.next() % 2)
+        Value::Number(BOOL, random.number() % 2)
     } else if word.ends_with("scaling.type") {
         Value::Text(b"none".to_vec())
     } else if word.ends_with("sections") {
-        Value::List(I32, vec![Value::Number(I32, random.next() % 5); 4])
+        Value::List(I32, vec![Value::Number(I32, random.number() % 5); 4])
     } else {
         Value::Number(U32, *random.pick(&[0, 0, 1, 2, 4, 16, 64]))
     }
@@ -452,7 +452,7 @@ fn noise_in_tensor(file: &mut File, random: &mut Random) -> String {
     let (start, end) = (random.below(tensor.bytes.len() + 1), random.below(tensor.bytes.len() + 1));
     let range = start.min(end)..start.max(end);
     for byte in &mut tensor.bytes[range.clone()] {
-        *byte = random.next() as u8;
+        *byte = random.number() as u8;
     }
     format!("noise in {} at {range:?}", show(&tensor.name))
 }
@@ -515,14 +515,14 @@ fn noise(bytes: &mut Vec<u8>, fields: &[Field], random: &mut Random) -> String {
     let start = place(bytes, fields, random);
     let end = bytes.len().min(start + 1 + random.below(64));
     for byte in &mut bytes[start..end] {
-        *byte = random.next() as u8;
+        *byte = random.number() as u8;
     }
     format!("noise at {start}..{end}")
 }
 
 fn insert(bytes: &mut Vec<u8>, fields: &[Field], random: &mut Random) -> String {
     let (at, count) = (place(bytes, fields, random), 1 + random.below(40));
-    bytes.splice(at..at, std::iter::repeat_n(random.next() as u8, count));
+    bytes.splice(at..at, std::iter::repeat_n(random.number() as u8, count));
     format!("{count} bytes inserted at {at}")
 }
 

@@ -55,5 +55,5 @@ pub fn write(folder: &Path) {
 /// Bytes without meaning, the same every time.
 fn noise(length: usize) -> Vec<u8> {
     let mut random = Random::new(0, 0);
-    std::iter::repeat_with(|| random.next() as u8).take(length).collect()
+    std::iter::repeat_with(|| random.number() as u8).take(length).collect()
 }

@@ -208,7 +208,7 @@ fn add(file: &mut File, name: &str, kind: u32, shape: &[u32]) {
             0 if norm => bytes.extend(1f32.to_le_bytes()),
             0 => bytes.extend((random.below(1000) as f32 / 5000.0 - 0.1).to_le_bytes()),
             // 16 bits with a small exponent are small numbers in halves and in blocks, which begin with one.
-            _ => bytes.extend(((random.next() as u16 & 0x83ff) | 0x2800).to_le_bytes()),
+            _ => bytes.extend(((random.number() as u16 & 0x83ff) | 0x2800).to_le_bytes()),
         }
     }
     bytes.truncate(size(kind, &shape));

@@ -10,7 +10,7 @@ impl Random {
         Self(fastrand::Rng::with_seed(seed))
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0.u64(..)
     }
 

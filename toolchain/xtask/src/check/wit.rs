@@ -38,7 +38,7 @@ const EMPTY_WORDS: [&str; 18] = [
 ];
 
 /// Names that end in such a word because the field's own term does.
-const TERMS: [&str; 2] = ["dry-base", "info"];
+const TERMS: [&str; 3] = ["dry-base", "info", "rope-freq-base"];
 
 /// Items that may hold a 64-bit integer, which is a BigInt in JavaScript: those that can exceed 2^32.
 const WIDE: [&str; 2] = ["gpu-memory-safety-margin-bytes", "max-snapshot-bytes"];

@@ -331,7 +331,10 @@ mod tests {
         let (route, sent) = body(request(None, None));
         assert_eq!((route.as_str(), sent), ("/v1/embed", json!({"model": "demo", "input": ["one"]})));
         let (_, sent) = body(request(Some(false), Some("k".into())));
-        assert_eq!(sent, json!({"model": "demo", "input": ["one"], "normalize": false, "context_key": "k", "query": "two"}));
+        assert_eq!(
+            sent,
+            json!({"model": "demo", "input": ["one"], "normalize": false, "context_key": "k", "query": "two"})
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ fn request() -> EmbedRequest {
         inputs: vec!["one".into(), "two".into()],
         normalize: None,
         context_key: None,
+        query: None,
         extensions: vec![],
         context: Context { request_id: None, principal: None, deadline: None, call: None },
     }
@@ -52,6 +53,8 @@ fn what_has_no_effect_is_refused_by_name() {
     assert!(refusal(COMPATIBLE, normalize(false)).starts_with("normalize"));
     let keyed = EmbedRequest { context_key: Some("k".into()), ..request() };
     assert!(refusal(OPENAI, keyed).starts_with("context_key"));
+    let asked = EmbedRequest { query: Some("q".into()), ..request() };
+    assert!(refusal(OPENAI, asked).starts_with("query"));
     let extensions = vec![Extension { name: "encoding_format".into(), value: "\"base64\"".into() }];
     assert!(refusal(OPENAI, EmbedRequest { extensions, ..request() }).contains("`encoding_format`"));
 }
