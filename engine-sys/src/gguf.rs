@@ -38,8 +38,9 @@ const NO_WEIGHTS: [u32; 7] = [
 /// Tables of tokens and experts, which are no weights.
 const TABLES: [&str; 2] = ["d2t", "ffn_gate_tid2eid"];
 /// Numbers that llama.cpp divides by, and an architecture that has none all the same.
-const DIVISORS: [(&str, &[&str]); 6] = [
+const DIVISORS: [(&str, &[&str]); 7] = [
     (".attention.head_count", &["mamba", "rwkv"]),
+    (".attention.head_count_kv", &["mamba", "rwkv"]),
     (".ssm.group_count", &["plamo2"]),
     (".ssm.time_step_rank", &[]),
     (".experts_per_group", &[]),

@@ -88,7 +88,8 @@ export class Local implements Answerer {
   }
 }
 
-function choose(threading: Threading, context: endpoints.ContextOptions, bytes: number): { flavour: Flavour; threads: number } {
+/** Which build computes a model of so many bytes, and on how many threads. */
+export function choose(threading: Threading, context: endpoints.ContextOptions, bytes: number): { flavour: Flavour; threads: number } {
   const { wasmThreading, wasmMemory } = threading;
   if (wasmThreading === "threads" && !hasThreads()) {
     throw new SippError(

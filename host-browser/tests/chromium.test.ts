@@ -32,6 +32,26 @@ for (const [threading, isolated] of [["auto", true], ["single", false]] as const
       assert.match(JSON.stringify(told), /"kind":"threads.unavailable"/);
     });
 
+    test("64-bit memory answers as 32-bit memory does, or is refused without threads", { timeout: 120_000 }, async () => {
+      const told = await opened.page.evaluate(async () => {
+        const texts: string[] = [];
+        for (const wasmMemory of ["memory32", "memory64"] as const) {
+          const client = new window.SippClient({ wasmMemory, threads: 2 });
+          try {
+            await client.add("demo", { kind: "local", source: "/models/demo.gguf" });
+            texts.push((await client.chat([{ role: "user", content: "Hello" }], { temperature: 0 }).response).text);
+          } catch (error) {
+            texts.push((error as { kind: string }).kind);
+          }
+          await client.close();
+        }
+        return texts;
+      });
+      const [narrow, wide] = told;
+      assert.equal(narrow, "Hello! How can I help you?");
+      assert.equal(wide, isolated ? narrow : "threads-unavailable");
+    });
+
     test("signals and closing end what runs, with a reason", { timeout: 120_000 }, async () => {
       const told = await opened.page.evaluate(async (wasmThreading) => {
         const client = new window.SippClient({ wasmThreading, threads: 2 });

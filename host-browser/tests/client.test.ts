@@ -12,6 +12,7 @@ import { describe, test } from "node:test";
 
 import { TREE } from "./case.ts";
 import type { LocalDescriptor, SippClient as Client, SippError as Failure } from "../src/index.ts";
+import { choose } from "../src/local.ts";
 import { SippClient, SippError } from "./published.ts";
 
 const source = join(TREE, "models/demo.gguf");
@@ -129,6 +130,14 @@ describe("a client in Node.js", () => {
       server.closeAllConnections();
       server.close();
     }
+  });
+
+  test("64-bit memory is for models that 32-bit memory cannot hold, or whoever asks for it", () => {
+    const flavour = (bytes: number, wasmMemory: "auto" | "memory32" | "memory64" = "auto", wasmThreading: "auto" | "single" = "auto"): string =>
+      choose({ wasmThreading, wasmMemory, threads: 2 }, {}, bytes).flavour;
+    const most = 3 * 2 ** 30;
+    assert.deepEqual([flavour(most), flavour(most + 1), flavour(most + 1, "memory32"), flavour(1, "memory64")], ["threads", "memory64", "threads", "memory64"]);
+    assert.throws(() => flavour(most + 1, "auto", "single"), (error) => (error as Failure).kind === "invalid-request");
   });
 
   test("where promises cannot be waited for, the error names what is missing", () => {

@@ -15,14 +15,15 @@ const names = models.names.map((name) => [models.path(name), name] as const);
 
 after(() => models.remove());
 
-for (const flavour of ["single", "threads"] as const) {
+for (const flavour of ["single", "threads", "memory64"] as const) {
   describe(`cases in Node.js, ${flavour}`, () => {
     for (const one of cases()) {
       // Rules need no engine, and so no second flavour of one.
       const unthreaded = flavour === "single" ? ONE_THREAD[one.name] : undefined;
-      const why = one.skip ?? unthreaded ?? (one.standIn && flavour === "threads" ? "rules need no engine" : false);
+      const why = one.skip ?? unthreaded ?? (one.standIn && flavour !== "single" ? "rules need no engine" : false);
       test(one.name, { skip: why, timeout: 120_000 }, async () => {
-        const client = new SippClient({ wasmThreading: flavour, threads: 2 }, one.standIn ? openStandIn : undefined);
+        const build = flavour === "memory64" ? ({ wasmMemory: flavour } as const) : ({ wasmThreading: flavour } as const);
+        const client = new SippClient({ ...build, threads: 2 }, one.standIn ? openStandIn : undefined);
         const stage = { client, standIn: one.standIn, names, source: (name: string) => models.path(name) };
         const got = await transcribe(stage, one.steps);
         assertAgrees(one, got);

@@ -177,7 +177,8 @@ fn link(repository: &Repository, emscripten: &Emscripten, flavour: Flavour) -> R
         fs::create_dir_all(&folder)?;
         let mut linker = Command::new("em++");
         emscripten.apply(&mut linker);
-        linker.arg(&library).args(LINK).args(flavour.memory()).arg("--js-library").arg(&imports);
+        let objects = if flavour == Flavour::Memory64 { without_builtins(emscripten, &library)? } else { library };
+        linker.arg(&objects).args(LINK).args(flavour.memory()).arg("--js-library").arg(&imports);
         if flavour.has_threads() {
             linker.args(LINK_THREADS);
         }
@@ -191,6 +192,22 @@ fn link(repository: &Repository, emscripten: &Emscripten, flavour: Flavour) -> R
     }
     eprintln!("  {} {:.1} MB", repository.shown(&wasm), wasm.metadata()?.len() as f64 / 1e6);
     Ok(())
+}
+
+/// A copy of the library without Rust's compiler built-ins, in whose place the linker takes Emscripten's. Rust's compare
+/// numbers of 128 bits as C does for 32-bit memory alone; calling them otherwise would trap.
+fn without_builtins(emscripten: &Emscripten, library: &Path) -> Result<PathBuf> {
+    let copy = library.with_file_name("libengine_sys-linked.a");
+    fs::copy(library, &copy)?;
+    let archiver = || {
+        let mut archiver = Command::new("emar");
+        emscripten.apply(&mut archiver);
+        archiver
+    };
+    let members = process::read(archiver().arg("t").arg(&copy))?;
+    let builtins = members.lines().filter(|name| name.starts_with("compiler_builtins-"));
+    process::read(archiver().arg("d").arg(&copy).args(builtins))?;
+    Ok(copy)
 }
 
 fn modified(file: &Path) -> Option<SystemTime> {
