@@ -79,6 +79,15 @@ pub(crate) enum Failed {
     Broken(String),
 }
 
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Cancelled => Self::Cancelled,
+            Failed::Broken(reason) => Self::Internal(format!("the computation failed: {reason}")),
+        }
+    }
+}
+
 /// The context of a model. Belongs to one thread.
 pub(crate) struct Context {
     raw: NonNull<sys::llama_context>,
@@ -212,10 +221,10 @@ impl Context {
         batch.push(0, 0, 0, true);
         let mut proof = Ok(());
         if self.has_encoder {
-            proof = self.compute_with(sys::sipp_probe, &mut batch, false);
+            proof = self.compute_with(sys::sipp_probe, &mut batch, None, false);
         }
         if proof.is_ok() {
-            proof = self.compute_with(sys::sipp_probe, &mut batch, self.has_memory);
+            proof = self.compute_with(sys::sipp_probe, &mut batch, None, self.has_memory);
         }
         self.proof = Some(match &proof {
             Err(Failed::Broken(reason)) => Err(reason.clone()),
@@ -242,71 +251,70 @@ impl Context {
         let Sight { vectors, from, count, .. } = sight;
         let values = vectors.values.get(from * length..(from + count) * length).filter(|_| *count <= self.batch_size);
         let values = values.ok_or_else(|| Failed::Broken(format!("{count} vectors were planned")))?;
-        self.prove()?;
-        // SAFETY: as in `run`.
-        unsafe { *self.waiting.as_mut() = waiting };
-        let mut positions = vectors.positions_of(*from, *count, sight.start);
-        let mut ids = vec![signed(sight.sequence); *count];
-        let mut sequences: Vec<*mut i32> = ids.iter_mut().map(std::ptr::from_mut).collect();
-        let mut counts = vec![1i32; *count];
-        let mut outputs = vec![0i8; *count];
-        if let Some(last) = outputs.last_mut() {
+        self.begin(waiting)?;
+        let mut batch = Batch {
+            tokens: Vec::new(),
+            positions: vectors.positions_of(*from, *count, sight.start),
+            sequences: vec![signed(sight.sequence); *count],
+            outputs: vec![0; *count],
+        };
+        if let Some(last) = batch.outputs.last_mut() {
             *last = i8::from(sight.chooses);
         }
-        let raw = sys::llama_batch {
-            n_tokens: i32::try_from(*count).unwrap_or(0),
-            token: std::ptr::null_mut(),
-            // llama.cpp only reads it.
-            embd: values.as_ptr().cast_mut(),
-            pos: positions.as_mut_ptr(),
-            n_seq_id: counts.as_mut_ptr(),
-            seq_id: sequences.as_mut_ptr(),
-            logits: outputs.as_mut_ptr(),
-        };
         // SAFETY: the context is valid, here and below.
         let set_mutual = |is_mutual: bool| unsafe { sys::llama_set_causal_attn(self.raw.as_ptr(), !is_mutual) };
         if vectors.is_mutual {
             set_mutual(true);
         }
-        let done = self.compute_raw(sys::sipp_compute, &raw, true);
+        let done = self.compute_with(sys::sipp_compute, &mut batch, Some(values), true);
         if vectors.is_mutual {
             set_mutual(false);
         }
         done
     }
 
+    /// Takes note of who waits for the computation that comes next.
+    fn begin(&mut self, waiting: Vec<Arc<AtomicBool>>) -> Result<(), Failed> {
+        self.prove()?;
+        // SAFETY: no computation runs, so nobody reads `waiting` now.
+        unsafe { *self.waiting.as_mut() = waiting };
+        Ok(())
+    }
+
     fn run(&mut self, batch: &mut Batch, waiting: Vec<Arc<AtomicBool>>, decodes: bool) -> Result<(), Failed> {
         if batch.is_empty() || batch.len() > self.batch_size {
             return Err(Failed::Broken(format!("a batch of {} tokens was planned", batch.len())));
         }
-        self.prove()?;
-        // SAFETY: no computation runs, so nobody reads `waiting` now.
-        unsafe { *self.waiting.as_mut() = waiting };
-        self.compute_with(sys::sipp_compute, batch, decodes)
+        self.begin(waiting)?;
+        self.compute_with(sys::sipp_compute, batch, None, decodes)
     }
 
-    fn compute_with(&mut self, compute: sys::Compute, batch: &mut Batch, decodes: bool) -> Result<(), Failed> {
-        let mut counts = vec![1i32; batch.len()];
+    /// Computes a batch; with `vectors`, all of them in the place of its tokens, of which it has none then.
+    fn compute_with(
+        &self,
+        compute: sys::Compute,
+        batch: &mut Batch,
+        vectors: Option<&[f32]>,
+        decodes: bool,
+    ) -> Result<(), Failed> {
+        let mut counts = vec![1i32; batch.sequences.len()];
         let mut sequences: Vec<*mut i32> = batch.sequences.iter_mut().map(std::ptr::from_mut).collect();
         let raw = sys::llama_batch {
-            n_tokens: i32::try_from(batch.tokens.len()).unwrap_or(0),
-            token: batch.tokens.as_mut_ptr(),
-            embd: std::ptr::null_mut(),
+            n_tokens: i32::try_from(counts.len()).unwrap_or(0),
+            token: if vectors.is_some() { std::ptr::null_mut() } else { batch.tokens.as_mut_ptr() },
+            // llama.cpp only reads them.
+            embd: vectors.map_or(std::ptr::null_mut(), |vectors| vectors.as_ptr().cast_mut()),
             pos: batch.positions.as_mut_ptr(),
             n_seq_id: counts.as_mut_ptr(),
             seq_id: sequences.as_mut_ptr(),
             logits: batch.outputs.as_mut_ptr(),
         };
-        self.compute_raw(compute, &raw, decodes)
-    }
-
-    /// Every array of `batch` has as many elements as it says, or four times as many positions for vectors in a grid.
-    fn compute_raw(&self, compute: sys::Compute, batch: &sys::llama_batch, decodes: bool) -> Result<(), Failed> {
         let mut code = 0;
         log::clear();
         sys::call(|error| {
-            // SAFETY: the context is valid, the arrays are whole by this function's contract, and live during the call.
-            unsafe { compute(self.raw.as_ptr(), batch, decodes, &mut code, error) }
+            // SAFETY: the context is valid. Every array has `n_tokens` elements, or four positions for each vector in a
+            // grid, and lives during the call.
+            unsafe { compute(self.raw.as_ptr(), &raw, decodes, &mut code, error) }
         })
         .map_err(|failure| Failed::Broken(log::explain(&failure.message)))?;
         match code {

@@ -106,7 +106,6 @@ fn check_message(message: &ChatMessage) -> Result<(), Error> {
             Part::Media(Media::Url(_)) => {
                 return Err(Error::Unsupported("local models read no addresses; send the image itself".to_owned()));
             }
-            Part::Media(Media::Seen) => return Err(Error::invalid("a message holds an image without its bytes")),
             Part::ToolResult(_) => results += 1,
             Part::ToolCall(call) if message.role != Role::Assistant => {
                 return Err(Error::InvalidRequest(format!(

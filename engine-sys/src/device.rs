@@ -1,6 +1,6 @@
 //! Backends that are compiled in, and the devices of this machine that they compute on.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::c_char;
 #[cfg(target_os = "linux")]
 use std::fs;
 
@@ -169,13 +169,10 @@ fn field(text: &str, name: &str) -> Option<u64> {
 }
 
 /// # Safety
-/// `text` must be null or a zero-terminated string.
-unsafe fn text(text: *const c_char) -> String {
-    if text.is_null() {
-        return String::new();
-    }
+/// As of [`sys::text`].
+unsafe fn text(raw: *const c_char) -> String {
     // SAFETY: by this function's contract.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    unsafe { sys::text(raw) }.unwrap_or_default()
 }
 
 #[cfg(test)]

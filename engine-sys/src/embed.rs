@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::config::Pooling;
-use crate::context::{Batch, Context, Failed};
+use crate::context::{Batch, Context};
 use crate::counters::{End, Tally};
 use crate::error::Error;
 use crate::model::Model;
@@ -172,7 +172,7 @@ impl Embedder {
     fn advance(&mut self, mut run: Run) -> Option<Run> {
         let count = self.fill_batch(&run);
         let computed = self.context.compute(&mut self.batch, vec![Arc::clone(&run.job.cancelled)]);
-        let taken = computed.map_err(embed_error).and_then(|()| self.vectors(count));
+        let taken = computed.map_err(Error::from).and_then(|()| self.vectors(count));
         self.context.clear();
         match taken {
             Ok(vectors) => run.vectors.extend(vectors),
@@ -247,13 +247,6 @@ impl Embedder {
 impl Run {
     fn input_tokens(&self) -> u32 {
         self.inputs.iter().map(|input| u32::try_from(input.len()).unwrap_or(u32::MAX)).fold(0, u32::saturating_add)
-    }
-}
-
-fn embed_error(failed: Failed) -> Error {
-    match failed {
-        Failed::Cancelled => Error::Cancelled,
-        Failed::Broken(reason) => Error::Internal(format!("the computation failed: {reason}")),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A model file in memory.
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CString, c_char, c_void};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -232,18 +232,18 @@ impl Model {
 
     pub(crate) fn quantization(&self) -> String {
         // SAFETY: see `class`; the name is a constant of llama.cpp.
-        unsafe { text(sys::llama_ftype_name(sys::llama_model_ftype(self.raw()))) }.unwrap_or_default()
+        unsafe { sys::text(sys::llama_ftype_name(sys::llama_model_ftype(self.raw()))) }.unwrap_or_default()
     }
 
     pub(crate) fn chat_template(&self) -> Option<String> {
         // SAFETY: see `class`; the template lives as long as the model.
-        unsafe { text(sys::llama_model_chat_template(self.raw(), std::ptr::null())) }
+        unsafe { sys::text(sys::llama_model_chat_template(self.raw(), std::ptr::null())) }
     }
 
     /// How a query and a text are put together for a score, with `{query}` and `{document}` in it.
     pub(crate) fn rerank_template(&self) -> Option<String> {
         // SAFETY: see `class`; the template lives as long as the model, and the name ends with a zero byte.
-        unsafe { text(sys::llama_model_chat_template(self.raw(), c"rerank".as_ptr())) }
+        unsafe { sys::text(sys::llama_model_chat_template(self.raw(), c"rerank".as_ptr())) }
     }
 
     pub(crate) fn description(&self) -> String {
@@ -315,11 +315,4 @@ fn corrupt(path: &Path, reason: &str) -> Error {
 
 fn positive(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(0)
-}
-
-/// # Safety
-/// `text` must be null or a zero-terminated string.
-unsafe fn text(text: *const c_char) -> Option<String> {
-    // SAFETY: by this function's contract.
-    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }

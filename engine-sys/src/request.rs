@@ -130,8 +130,6 @@ pub enum Media {
     Bytes(Vec<u8>),
     /// An address. Refused: an engine reads none.
     Url(String),
-    /// An image that was taken out already. Refused in a request.
-    Seen,
 }
 
 /// A call that the model wants made.

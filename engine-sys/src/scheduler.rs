@@ -221,21 +221,15 @@ impl<B: Backend> Scheduler<B> {
     /// encoder read last is what every sequence looks at.
     fn encode(&mut self) {
         for index in 0..self.places.len() {
-            let Some(slot) = self.places.get_mut(index).and_then(|place| place.slot.as_mut()) else { continue };
+            let Some(slot) = self.slot_mut(index) else { continue };
             let Some(tokens) = slot.take_unread() else { continue };
             let (begun, cancelled) = (Instant::now(), slot.cancelled());
             let encoded = self.backend.encode(&tokens, cancelled);
             self.tally.computed(&Computed { slots: 1, tokens: tokens.len(), time: begun.elapsed() });
-            match encoded {
-                Ok(()) => {
-                    if let Some(slot) = self.places.get_mut(index).and_then(|place| place.slot.as_mut()) {
-                        slot.encoded(tokens.len());
-                    }
-                }
-                Err(Failed::Cancelled) => self.finish(index, Finish::Cancelled),
-                Err(Failed::Broken(reason)) => {
-                    self.fail(index, Error::Internal(format!("the computation failed: {reason}")));
-                }
+            match (encoded, self.slot_mut(index)) {
+                (Ok(()), Some(slot)) => slot.encoded(tokens.len()),
+                (Ok(()), None) => {}
+                (Err(failed), _) => self.give_up(index, failed),
             }
         }
     }
@@ -254,19 +248,14 @@ impl<B: Backend> Scheduler<B> {
         let begun = Instant::now();
         let seen = self.backend.look(&sight, cancelled);
         self.tally.computed(&Computed { slots: 1, tokens: sight.count, time: begun.elapsed() });
-        match seen {
-            Ok(()) => {
-                if let Some(slot) = self.places.get_mut(index).and_then(|place| place.slot.as_mut()) {
-                    slot.saw(sight.count);
-                }
-                let output = sight.chooses.then(|| sight.count.saturating_sub(1));
-                self.advance(&Share { slot: index, count: 0, output });
-            }
-            Err(Failed::Cancelled) => self.end_cancelled(),
-            Err(Failed::Broken(reason)) => {
-                self.fail(index, Error::Internal(format!("the computation failed: {reason}")));
-            }
+        if let Err(failed) = seen {
+            return self.give_up(index, failed);
         }
+        if let Some(slot) = self.slot_mut(index) {
+            slot.saw(sight.count);
+        }
+        let output = sight.chooses.then(|| sight.count.saturating_sub(1));
+        self.advance(&Share { slot: index, count: 0, output });
     }
 
     fn find(&self, slot: &Slot<B::Sampler>) -> prefix::Plan {
@@ -410,12 +399,20 @@ impl<B: Backend> Scheduler<B> {
                     self.advance(share);
                 }
             }
-            // Everyone in the batch is cancelled.
-            Err(Failed::Cancelled) => self.end_cancelled(),
-            Err(Failed::Broken(reason)) => match shares {
-                [share] => self.fail(share.slot, Error::Internal(format!("the computation failed: {reason}"))),
-                _ => self.compute_apart(shares),
+            Err(failed) => match (shares, &failed) {
+                ([share], _) => self.give_up(share.slot, failed),
+                // Everyone in the batch is cancelled.
+                (_, Failed::Cancelled) => self.end_cancelled(),
+                (_, Failed::Broken(_)) => self.compute_apart(shares),
             },
+        }
+    }
+
+    /// Ends the one request that a computation was for.
+    fn give_up(&mut self, index: usize, failed: Failed) {
+        match failed {
+            Failed::Cancelled => self.finish(index, Finish::Cancelled),
+            Failed::Broken(_) => self.fail(index, failed.into()),
         }
     }
 
@@ -488,6 +485,10 @@ impl<B: Backend> Scheduler<B> {
         if let Some(place) = self.places.get_mut(index) {
             place.held.clear();
         }
+    }
+
+    fn slot_mut(&mut self, index: usize) -> Option<&mut Slot<B::Sampler>> {
+        self.places.get_mut(index)?.slot.as_mut()
     }
 
     fn slot(&self, index: usize) -> Option<&Slot<B::Sampler>> {

@@ -281,6 +281,15 @@ unsafe extern "C" {
     ) -> Status;
 }
 
+/// A text that stays where it is; none for a null pointer.
+///
+/// # Safety
+/// `raw` must be null or a zero-terminated string.
+pub(crate) unsafe fn text(raw: *const c_char) -> Option<String> {
+    // SAFETY: by this function's contract.
+    (!raw.is_null()).then(|| unsafe { CStr::from_ptr(raw) }.to_string_lossy().into_owned())
+}
+
 /// Takes a text that the bridge gave away.
 ///
 /// # Safety

@@ -134,26 +134,24 @@ impl Vision {
     }
 }
 
-/// Whether a request has images that nobody looked at.
+/// Whether a request has images.
 pub(crate) fn has_media(request: &TextRequest) -> bool {
     let in_messages = match &request.input {
         Input::Prompt(_) => false,
         Input::Chat(messages) => {
-            let mut parts = messages.iter().flat_map(|message| &message.content);
-            parts.any(|part| matches!(part, Part::Media(media) if *media != Media::Seen))
+            messages.iter().flat_map(|message| &message.content).any(|part| matches!(part, Part::Media(_)))
         }
     };
     in_messages || !request.media.is_empty()
 }
 
-/// The images of a request, in order. Where they stood in a conversation stays marked.
+/// The images of a request, in order. Where they stand in a conversation, parts without bytes stay.
 fn take_media(request: &mut TextRequest) -> Vec<Vec<u8>> {
     let mut all = std::mem::take(&mut request.media);
     if let Input::Chat(messages) = &mut request.input {
         for part in messages.iter_mut().flat_map(|message| &mut message.content) {
-            if let Part::Media(media @ Media::Bytes(_)) = part {
-                let Media::Bytes(bytes) = std::mem::replace(media, Media::Seen) else { continue };
-                all.push(bytes);
+            if let Part::Media(Media::Bytes(bytes)) = part {
+                all.push(std::mem::take(bytes));
             }
         }
     }

@@ -423,9 +423,7 @@ const SEEING: Lengths = Lengths { embedding: 64, context: 512, layers: 2, ..SMAL
 /// A model that reads images, and its projector.
 pub fn seeing(sight: Sight) -> (File, File) {
     let demo = File::read(&std::fs::read(crate::demo_path()).unwrap());
-    let mut vocabulary = byte_pairs(&demo);
-    vocabulary.retain(|(name, _)| *name != "tokenizer.chat_template");
-    vocabulary.push(("tokenizer.chat_template", text(TEMPLATE)));
+    let vocabulary = byte_pairs(&demo);
     let model = match sight {
         Sight::Line => decoder("llama", SEEING, vocabulary),
         Sight::Grid => {
