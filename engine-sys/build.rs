@@ -12,6 +12,10 @@ const SOURCES: [&str; 5] =
     ["bridge/conversation.cpp", "bridge/device.cpp", "bridge/guard.cpp", "bridge/template.cpp", "bridge/vision.cpp"];
 const INCLUDES: [&str; 6] = ["common", "include", "ggml/include", "src", "tools/mtmd", "vendor"];
 
+/// For browsers: products of matrices, which need ggml's own headers.
+const WASM_SOURCES: [&str; 1] = ["bridge/wasm/matmul.cpp"];
+const WASM_INCLUDES: [&str; 2] = ["ggml/src", "ggml/src/ggml-cpu"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=bridge");
     println!("cargo::rerun-if-changed=build.rs");
@@ -23,9 +27,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").files(SOURCES).include("bridge");
+    let mut includes = INCLUDES.to_vec();
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("emscripten") {
+        build.files(WASM_SOURCES).flag("-msimd128");
+        includes.extend(WASM_INCLUDES);
+    }
     // As system headers, so that warnings are about our own code.
     let system = !build.get_compiler().is_like_msvc();
-    for folder in INCLUDES.map(|folder| llama.join(folder)) {
+    for folder in includes.into_iter().map(|folder| llama.join(folder)) {
         if system {
             build.flag("-isystem").flag(folder);
         } else {

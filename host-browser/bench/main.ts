@@ -82,10 +82,10 @@ async function measure(context: BrowserContext) {
   }
   const small = task("26m-q8_0", 1, server.origin);
   const start = await firstTokens(context, small);
-  const blocked = await median<Blocked>(3, () => inPage(context, (page) => page.evaluate((t) => window.bench.blocked(t), { ...small, tokens: 256 })), (one) => one.longest);
+  const blocked = await blockedTimes(context, { ...small, tokens: 256 });
   const cost = await inPage(context, (page) => page.evaluate((t) => window.bench.batchCost(t), { ...small, tokens: 256 }));
   console.log(`\nfirst token of a cached model: ${ms(start.ours)}, wllama ${ms(start.peer)}: ${start.ratio.toFixed(2)} of it`);
-  console.log(`longest blocked time of the page's thread: ${ms(blocked.longest)} in ${blocked.batches} batches`);
+  console.log(`longest blocked time of the page's thread: ${ms(blocked.ours)} in ${blocked.batches} batches, wllama ${ms(blocked.peer)}`);
   console.log(`a call with one token takes ${ms(cost.call)}; one batch of ${cost.batches} comes each ${ms(cost.batch)}`);
   return { machine: { cpu: cpus()[0]?.model, cores: cpus().length }, rows, start, blocked, cost };
 }
@@ -184,13 +184,20 @@ async function firstTokens(context: BrowserContext, one: Task) {
   };
 }
 
-async function median<T>(rounds: number, run: () => Promise<T>, by: (value: T) => number): Promise<T> {
-  const results: T[] = [];
-  for (let round = 0; round < rounds; round += 1) {
-    results.push(await run());
+/** How long each holds the page's thread at most while it writes, in turns. */
+async function blockedTimes(context: BrowserContext, one: Task) {
+  const rounds: { ours: Blocked; peer: Blocked }[] = [];
+  for (let round = 0; round < 5; round += 1) {
+    rounds.push({
+      ours: await inPage(context, (page) => page.evaluate((t) => window.bench.blockedOurs(t), one)),
+      peer: await inPage(context, (page) => page.evaluate((t) => window.bench.blockedPeer(t), one)),
+    });
   }
-  results.sort((one, other) => by(one) - by(other));
-  return results[Math.floor(results.length / 2)] as T;
+  return {
+    ours: middle(rounds.map((round) => round.ours.longest)),
+    peer: middle(rounds.map((round) => round.peer.longest)),
+    batches: middle(rounds.map((round) => round.ours.batches)),
+  };
 }
 
 function middle(values: readonly number[]): number {

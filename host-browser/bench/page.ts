@@ -4,6 +4,8 @@
  * Every function loads what it measures, so that one that ran before leaves no weights in memory.
  */
 
+import type { Wllama } from "@wllama/wllama";
+
 import { SippClient } from "../src/index.ts";
 import { CONTEXT, local, type Speed, speed, type Task, threading } from "./speed.ts";
 
@@ -21,7 +23,7 @@ declare global {
   }
 }
 
-const bench = { ours, peer, firstTokenOurs, firstTokenPeer, blocked, batchCost };
+const bench = { ours, peer, firstTokenOurs, firstTokenPeer, blockedOurs, blockedPeer, batchCost };
 window.bench = bench;
 
 /** This package's speed, by the engine's own times. */
@@ -57,6 +59,15 @@ function peerRequest(task: Task) {
   return { prompt: task.prompt, max_tokens: task.tokens, temperature: 0, cache_prompt: false };
 }
 
+/** What wllama streams, whose types do not say it. */
+interface PeerBatch {
+  readonly choices?: readonly { readonly text?: string }[];
+}
+
+async function stream(wllama: Wllama, request: object): Promise<AsyncIterable<PeerBatch>> {
+  return (await wllama.createCompletion({ ...request, stream: true } as never)) as unknown as AsyncIterable<PeerBatch>;
+}
+
 async function loadPeer(task: Task) {
   const { Wllama } = await import("@wllama/wllama");
   const wllama = new Wllama({ default: "/wllama/esm/wasm/wllama.wasm" }, { suppressNativeLog: true });
@@ -78,29 +89,40 @@ async function firstTokenOurs(task: Task): Promise<number> {
 /** Milliseconds from the page's beginning to wllama's first token. */
 async function firstTokenPeer(task: Task): Promise<number> {
   const wllama = await loadPeer(task);
-  const stream = (await wllama.createCompletion({ ...peerRequest(task), max_tokens: 1, stream: true } as never)) as unknown as AsyncIterable<unknown>;
-  for await (const _ of stream) {
+  for await (const _ of await stream(wllama, { ...peerRequest(task), max_tokens: 1 })) {
     break;
   }
   return performance.now();
 }
 
-/** How long this package holds the page's thread while it answers and every batch is put into the document. */
-async function blocked(task: Task): Promise<Blocked> {
+/** How long this package holds the page's thread while it answers. */
+async function blockedOurs(task: Task): Promise<Blocked> {
   const client = new SippClient({ threads: task.threads });
   await client.add("model", local(task));
+  const { tokens } = client.query(task.prompt, { maxTokens: task.tokens, temperature: 0 });
+  const blocked = await show(tokens, ({ delta }) => (delta.tag === "text" ? delta.val : ""));
+  await client.close();
+  return blocked;
+}
+
+/** How long wllama holds it. */
+async function blockedPeer(task: Task): Promise<Blocked> {
+  const wllama = await loadPeer(task);
+  const blocked = await show(await stream(wllama, peerRequest(task)), ({ choices }) => choices?.[0]?.text ?? "");
+  await wllama.exit();
+  return blocked;
+}
+
+/** Puts every batch into the document, and looks how long the page's thread was held. */
+async function show<T>(batches: AsyncIterable<T>, text: (batch: T) => string): Promise<Blocked> {
   const shown = document.body.appendChild(document.createElement("pre"));
   const beat = heartbeat();
-  let batches = 0;
-  for await (const batch of client.query(task.prompt, { maxTokens: task.tokens, temperature: 0 }).tokens) {
-    if (batch.delta.tag === "text") {
-      shown.append(batch.delta.val);
-    }
-    batches += 1;
+  let count = 0;
+  for await (const batch of batches) {
+    shown.append(text(batch));
+    count += 1;
   }
-  const longest = beat.stop();
-  await client.close();
-  return { longest, batches };
+  return { longest: beat.stop(), batches: count };
 }
 
 /** Runs a task as often as the page's thread lets it, and remembers the longest wait between two. */

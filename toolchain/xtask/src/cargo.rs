@@ -9,13 +9,15 @@ use serde::Deserialize;
 /// What `cargo metadata` prints.
 #[derive(Deserialize)]
 pub(crate) struct Metadata {
-    /// The packages of the workspace.
+    /// The packages of the workspace, and what they depend on if that was asked.
     pub(crate) packages: Vec<Package>,
 }
 
-/// A package of a workspace.
+/// A package of a workspace, or one that it depends on.
 #[derive(Deserialize)]
 pub(crate) struct Package {
+    /// Its name.
+    pub(crate) name: String,
     /// Its `Cargo.toml`.
     pub(crate) manifest_path: PathBuf,
     /// What it depends on, for whatever purpose.

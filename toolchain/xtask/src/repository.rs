@@ -111,6 +111,20 @@ impl Repository {
         Ok(metadata.packages)
     }
 
+    /// The folder of a package that the workspace depends on.
+    ///
+    /// # Errors
+    /// When it depends on none of this name.
+    pub(crate) fn dependency(&self, name: &str) -> Result<PathBuf> {
+        let mut cargo = self.cargo(&self.root);
+        cargo.args(["metadata", "--format-version", "1"]);
+        let metadata: Metadata = serde_json::from_str(&process::read(&mut cargo)?)?;
+        let package = metadata.packages.into_iter().find(|package| package.name == name);
+        let mut path = package.with_context(|| format!("nothing depends on {name}"))?.manifest_path;
+        path.pop();
+        Ok(path)
+    }
+
     /// A path as it is shown: from the top folder on.
     pub(crate) fn shown<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
         path.strip_prefix(&self.root).unwrap_or(path).display()

@@ -117,7 +117,8 @@ fn build(repository: &Repository, browser_alone: bool) -> Result<()> {
         build::third_parties(repository)?;
     }
     build::native(repository, &["--bins"])?;
-    build::browser::build(repository)
+    build::browser::build(repository)?;
+    build::browser::tests(repository)
 }
 
 /// The tests of the browser's package, in Node.js and in Chromium, against the gateway that was built.

@@ -22,6 +22,14 @@ pub(crate) fn build(repository: &Repository) -> Result<()> {
     process::run(node::npm(&repository.browser())?.args(["run", "--silent", "build"]))
 }
 
+/// Builds the programs that the package's tests start, of what [`build`] built.
+///
+/// # Errors
+/// When something does not compile.
+pub(crate) fn tests(repository: &Repository) -> Result<()> {
+    super::engine::tests(repository)
+}
+
 /// Installs npm's packages, if the lock file is another than the last time.
 ///
 /// # Errors

@@ -32,10 +32,14 @@ const EXPORTS: &str = "-sEXPORTED_FUNCTIONS=_sipp_web_alloc,_sipp_web_free,_sipp
 const ADDRESSES: &str = "-sSIGNATURE_CONVERSIONS=sipp_web_alloc:pp,sipp_web_free:_pp,sipp_web_load:_pp,\
      sipp_web_generate:__pp,sipp_web_embed:__pp,sipp_web_events:pp";
 
+/// ggml asks `engine-sys/bridge/wasm` first.
+const WRAP: &str = "-Wl,--wrap=ggml_cpu_extra_compute_forward,--wrap=ggml_cpu_extra_work_size";
+
 /// How the module is made: a factory for workers and Node.js, with a file system that the host mounts files into.
-const LINK: [&str; 14] = [
+const LINK: [&str; 15] = [
     "-O3",
     "-fwasm-exceptions",
+    WRAP,
     "--no-entry",
     "-sMODULARIZE",
     "-sEXPORT_ES6",
@@ -70,6 +74,8 @@ enum Flavour {
     Memory64,
 }
 
+const FLAVOURS: [Flavour; 3] = [Flavour::Single, Flavour::Threads, Flavour::Memory64];
+
 impl Flavour {
     fn name(self) -> &'static str {
         match self {
@@ -103,9 +109,41 @@ impl Flavour {
 pub(super) fn build(repository: &Repository) -> Result<()> {
     setup::ensure(repository, &[Thing::Native, Thing::Emscripten])?;
     let emscripten = Emscripten::find().context("Emscripten is missing; run `cargo x setup emscripten`")?;
-    for flavour in [Flavour::Single, Flavour::Threads, Flavour::Memory64] {
+    for flavour in FLAVOURS {
         compile(repository, &emscripten, flavour)?;
         link(repository, &emscripten, flavour)?;
+    }
+    Ok(())
+}
+
+/// Builds the program that tests products of matrices, of each flavour, to `target/browser/tests`.
+///
+/// # Errors
+/// When it does not compile.
+pub(super) fn tests(repository: &Repository) -> Result<()> {
+    let emscripten = Emscripten::find().context("Emscripten is missing; run `cargo x setup emscripten`")?;
+    let built = repository.target().join("browser");
+    let source = repository.root().join("engine-sys/tests/wasm/products.cpp");
+    let llama = repository.dependency("llama-cpp-sys-2")?;
+    let headers = llama.join("llama.cpp/ggml/include");
+    for flavour in FLAVOURS {
+        let library = library(repository, flavour);
+        let folder = built.join("tests").join(flavour.name());
+        let program = folder.join("products.js");
+        let newest = [&source, &library].map(|file| modified(file)).into_iter().max().flatten();
+        if modified(&program) >= newest {
+            continue;
+        }
+        fs::create_dir_all(&folder)?;
+        let mut compiler = Command::new("em++");
+        emscripten.apply(&mut compiler);
+        compiler.arg(&source).arg(&library).args(["-std=c++17", "-O1", "-fwasm-exceptions", "-msimd128", WRAP]);
+        compiler.args(["-sENVIRONMENT=node", "-sEXIT_RUNTIME", "-sALLOW_MEMORY_GROWTH", "-sSTACK_SIZE=1MB"]);
+        compiler.arg("-I").arg(&headers).args(flavour.memory());
+        if flavour.has_threads() {
+            compiler.args(["-pthread", "-Wno-pthreads-mem-growth", "-sPTHREAD_POOL_SIZE=2"]);
+        }
+        process::run(compiler.arg("-o").arg(&program))?;
     }
     Ok(())
 }
@@ -138,7 +176,12 @@ fn compile(repository: &Repository, emscripten: &Emscripten, flavour: Flavour) -
             format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase()),
             format!("-Cpanic=abort -Ctarget-feature={features}"),
         );
-    process::run(&mut cargo)
+    process::run(&mut cargo)?;
+    let (archive, library) = (archive(repository, flavour), library(repository, flavour));
+    if modified(&library) < modified(&archive) {
+        without_builtins(emscripten, &archive, &library)?;
+    }
+    Ok(())
 }
 
 /// Writes the target of 64-bit memory: that of 32-bit memory with wider pointers. Its architecture stays `wasm32`, because
@@ -165,10 +208,22 @@ fn wide_target(repository: &Repository) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// What cargo makes of a flavour.
+fn archive(repository: &Repository, flavour: Flavour) -> PathBuf {
+    let folder = repository.target().join("browser").join(flavour.name());
+    folder.join(flavour.target()).join("release/libengine_sys.a")
+}
+
+/// What a flavour is linked from.
+fn library(repository: &Repository, flavour: Flavour) -> PathBuf {
+    let archive = archive(repository, flavour);
+    if flavour == Flavour::Memory64 { archive.with_file_name("libengine_sys-linked.a") } else { archive }
+}
+
 /// Links what was compiled, if it changed since the last time.
 fn link(repository: &Repository, emscripten: &Emscripten, flavour: Flavour) -> Result<()> {
     let built = repository.target().join("browser");
-    let library = built.join(flavour.name()).join(flavour.target()).join("release/libengine_sys.a");
+    let library = library(repository, flavour);
     let imports = repository.root().join("engine-sys/src/web/library.js");
     let folder = built.join("engine").join(flavour.name());
     let (module, wasm) = (folder.join("sipp-engine.mjs"), folder.join("sipp-engine.wasm"));
@@ -177,8 +232,7 @@ fn link(repository: &Repository, emscripten: &Emscripten, flavour: Flavour) -> R
         fs::create_dir_all(&folder)?;
         let mut linker = Command::new("em++");
         emscripten.apply(&mut linker);
-        let objects = if flavour == Flavour::Memory64 { without_builtins(emscripten, &library)? } else { library };
-        linker.arg(&objects).args(LINK).args(flavour.memory()).arg("--js-library").arg(&imports);
+        linker.arg(&library).args(LINK).args(flavour.memory()).arg("--js-library").arg(&imports);
         if flavour.has_threads() {
             linker.args(LINK_THREADS);
         }
@@ -194,20 +248,19 @@ fn link(repository: &Repository, emscripten: &Emscripten, flavour: Flavour) -> R
     Ok(())
 }
 
-/// A copy of the library without Rust's compiler built-ins, in whose place the linker takes Emscripten's. Rust's compare
-/// numbers of 128 bits as C does for 32-bit memory alone; calling them otherwise would trap.
-fn without_builtins(emscripten: &Emscripten, library: &Path) -> Result<PathBuf> {
-    let copy = library.with_file_name("libengine_sys-linked.a");
-    fs::copy(library, &copy)?;
+/// Copies an archive without Rust's compiler built-ins, in whose place the linker takes Emscripten's. Rust's compare numbers
+/// of 128 bits as C does for 32-bit memory alone; calling them otherwise would trap.
+fn without_builtins(emscripten: &Emscripten, archive: &Path, copy: &Path) -> Result<()> {
+    fs::copy(archive, copy)?;
     let archiver = || {
         let mut archiver = Command::new("emar");
         emscripten.apply(&mut archiver);
         archiver
     };
-    let members = process::read(archiver().arg("t").arg(&copy))?;
+    let members = process::read(archiver().arg("t").arg(copy))?;
     let builtins = members.lines().filter(|name| name.starts_with("compiler_builtins-"));
-    process::read(archiver().arg("d").arg(&copy).args(builtins))?;
-    Ok(copy)
+    process::read(archiver().arg("d").arg(copy).args(builtins))?;
+    Ok(())
 }
 
 fn modified(file: &Path) -> Option<SystemTime> {
