@@ -26,9 +26,13 @@ sipp_status sipp_memory_read(const llama_context * context, sipp_memory * entrie
     return guarded(error, SIPP_FAILED, [&] {
         *count = 0;
         for (const auto & [type, size] : llama_get_memory_breakdown(context)) {
+            ggml_backend_dev_t device = ggml_backend_buft_get_device(type);
+            // Not by `is_host` alone: a device's own memory may be the CPU's too.
+            if (device && type == ggml_backend_dev_host_buffer_type(device)) {
+                device = nullptr;
+            }
             if (*count < capacity) {
-                entries[*count] = { ggml_backend_buft_get_device(type), ggml_backend_buft_is_host(type), size.model,
-                                    size.context, size.compute };
+                entries[*count] = { device, ggml_backend_buft_is_host(type), size.model, size.context, size.compute };
             }
             (*count)++;
         }

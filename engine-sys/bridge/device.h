@@ -24,7 +24,7 @@ enum sipp_status sipp_device_read(ggml_backend_dev_t device, struct sipp_device 
 
 // Memory of one kind on one device, in bytes.
 struct sipp_memory {
-    // Null for memory of no device, which is the CPU's.
+    // Null for the CPU's memory: that of no device, and what a GPU's backend pins to copy from faster.
     ggml_backend_dev_t device;
     // Whether the CPU can read it: weights in it may be mapped from their file.
     bool is_host;

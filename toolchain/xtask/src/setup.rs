@@ -12,7 +12,7 @@ pub(crate) mod node;
 pub(crate) mod python;
 pub(crate) mod rust;
 mod sources;
-mod vulkan;
+pub(crate) mod vulkan;
 pub(crate) mod wasm;
 
 use anyhow::{Result, anyhow};
@@ -110,7 +110,7 @@ impl Thing {
             Self::Node => vec![node::NPM, node::APT],
             Self::Chromium => vec![chromium::APT],
             Self::Emscripten => emscripten::WAYS.into_iter().filter(|way| wasm::allowed(way.name)).collect(),
-            Self::Vulkan => vec![vulkan::APT],
+            Self::Vulkan => vulkan::WAYS.into(),
         }
     }
 

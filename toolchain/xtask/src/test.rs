@@ -13,7 +13,7 @@ use clap::Args;
 use crate::build;
 use crate::process;
 use crate::repository::Repository;
-use crate::setup::{self, Thing, chromium, node, python};
+use crate::setup::{self, Thing, chromium, node, python, vulkan};
 use summary::Summary;
 
 /// The word that means the tests of the browser's package.
@@ -44,7 +44,7 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<()> 
     if let [first, filters @ ..] = arguments.filters.as_slice()
         && first == VULKAN
     {
-        return vulkan(repository, filters, &arguments.rest);
+        return test_vulkan(repository, filters, &arguments.rest);
     }
     let (browser_alone, filters) = match arguments.filters.as_slice() {
         [first, filters @ ..] if first == BROWSER => (true, filters),
@@ -88,13 +88,14 @@ pub(crate) fn run(repository: &Repository, arguments: &Arguments) -> Result<()> 
 /// In a folder of its own, because llama.cpp is another with the backend; its shaders alone compile for minutes. The
 /// first device is there twice, so that splits among GPUs are tested, and the driver may be Mesa's for processors, which
 /// ggml takes only when it is named.
-fn vulkan(repository: &Repository, filters: &[String], rest: &[String]) -> Result<()> {
+fn test_vulkan(repository: &Repository, filters: &[String], rest: &[String]) -> Result<()> {
     setup::ensure(repository, &[Thing::Native, Thing::Vulkan])?;
     let cargo = |arguments: &[&str]| {
         let mut cargo = repository.cargo(repository.root());
         cargo.args(arguments).args(["--release", "--package", "sipp-engine-sys", "--features", "vulkan"]);
         cargo.env("CARGO_TARGET_DIR", repository.target().join(VULKAN));
         cargo.env("GGML_VK_VISIBLE_DEVICES", "0,0").env("REQUIRE", VULKAN);
+        vulkan::apply(&mut cargo);
         cargo
     };
     process::run(cargo(&["run"]).args(["--example", "devices"]))?;

@@ -111,9 +111,9 @@ fn complete(partial: &Path, repository: &Repository) -> Result<String> {
     let libraries = libraries.into_iter().chain(llvm.iter().map(|folder| format!("{folder}/lib")));
     let path: Vec<_> = libraries.map(|folder| format!("$root/{folder}")).collect();
     let loader = format!("\"$root/{loader}\" --library-path \"{}\"", path.join(":"));
-    write_script(&partial.join("wasm-ld"), &format!("{loader} \"$root/{linker}\""))?;
+    write_script(&partial.join("wasm-ld"), "root", &format!("{loader} \"$root/{linker}\""))?;
     // Its own place would be the loader's, so rustc cannot find its libraries by itself.
-    write_script(&partial.join("rustc"), &format!("{loader} \"$root/usr/bin/rustc\" --sysroot \"$root/usr\""))?;
+    write_script(&partial.join("rustc"), "root", &format!("{loader} \"$root/usr/bin/rustc\" --sysroot \"$root/usr\""))?;
 
     let version = process::read(Command::new(partial.join("rustc")).arg("--version"))?;
     let (needed, found) = (needed_version(repository)?, numbers(version.split_whitespace().nth(1).unwrap_or_default()));
@@ -121,9 +121,9 @@ fn complete(partial: &Path, repository: &Repository) -> Result<String> {
     Ok(version)
 }
 
-/// A script that runs `command`, in which `$root` is the unpacked system beside the script, wherever that lies.
-fn write_script(file: &Path, command: &str) -> Result<()> {
-    fs::write(file, format!("#!/bin/sh\nroot=\"$(dirname \"$0\")/root\"\nexec {command} \"$@\"\n"))?;
+/// A script that runs `command`, in which `$root` is the unpacked system: at `root` from the script, wherever that lies.
+pub(super) fn write_script(file: &Path, root: &str, command: &str) -> Result<()> {
+    fs::write(file, format!("#!/bin/sh\nroot=\"$(dirname \"$0\")/{root}\"\nexec {command} \"$@\"\n"))?;
     process::read(Command::new("chmod").arg("755").arg(file))?;
     Ok(())
 }

@@ -31,6 +31,12 @@ pub(crate) fn debian_mirror() -> Option<Mirror> {
     })
 }
 
+/// The number of this machine's Debian; none for another system, and for a Debian that is no release yet.
+pub(crate) fn debian_release() -> Option<u32> {
+    let release = fs::read_to_string("/etc/os-release").ok()?;
+    (os_release_value(&release, "ID")? == "debian").then(|| os_release_value(&release, "VERSION_ID")?.parse().ok())?
+}
+
 fn source_files() -> Vec<String> {
     let mut files = vec!["/etc/apt/sources.list".to_owned()];
     let folder = Path::new("/etc/apt/sources.list.d").read_dir();
