@@ -94,8 +94,7 @@ fn home() -> Result<PathBuf> {
 
 /// Makes cargo compile with what was found, and start what it compiled so that the driver can be loaded.
 pub(crate) fn apply(cargo: &mut Command) {
-    let is_complete = own().iter().all(|part| part.state.is_ok());
-    let Some(unpacked) = Unpacked::find().filter(|_| !is_complete) else { return };
+    let Some(unpacked) = instead(&own()) else { return };
     let runner = [unpacked.loader.as_path(), Path::new("--library-path"), unpacked.libraries.as_path()];
     cargo.arg("--config").arg(format!("target.'cfg(unix)'.runner = {:?}", runner.map(Path::to_string_lossy)));
     cargo.env("VULKAN_SDK", unpacked.kit()).env("VK_DRIVER_FILES", unpacked.driver());
@@ -104,26 +103,30 @@ pub(crate) fn apply(cargo: &mut Command) {
 /// The parts, looked up now.
 pub(super) fn parts() -> Vec<Part> {
     let own = own();
-    match Unpacked::find().filter(|_| own.iter().any(|part| part.state.is_err())) {
-        Some(unpacked) => vec![
-            Part { name: "glslc", state: found(glslc(&[unpacked.kit()])) },
-            Part { name: "Vulkan headers", state: headers(&[unpacked.kit()]) },
-            Part { name: "SPIRV headers", state: found(spirv(&[unpacked.kit()])) },
-            Part { name: "Vulkan driver", state: found(Some(unpacked.driver()).filter(|path| path.is_file())) },
-        ],
+    match instead(&own) {
+        Some(unpacked) => look(&[unpacked.kit()], Some(unpacked.driver()).filter(|path| path.is_file())),
         None => own,
     }
+}
+
+/// What is used instead of the machine's own, if that does not do.
+fn instead(own: &[Part]) -> Option<Unpacked> {
+    Unpacked::find().filter(|_| own.iter().any(|part| part.state.is_err()))
 }
 
 /// The machine's own.
 fn own() -> Vec<Part> {
     let kit = env::var_os("VULKAN_SDK").map(PathBuf::from);
     let prefixes: Vec<_> = kit.into_iter().chain(["/usr".into(), "/usr/local".into()]).collect();
+    look(&prefixes, DRIVERS.iter().find_map(|folder| driver(Path::new(folder))))
+}
+
+fn look(prefixes: &[PathBuf], driver: Option<PathBuf>) -> Vec<Part> {
     vec![
-        Part { name: "glslc", state: found(glslc(&prefixes)) },
-        Part { name: "Vulkan headers", state: headers(&prefixes) },
-        Part { name: "SPIRV headers", state: found(spirv(&prefixes)) },
-        Part { name: "Vulkan driver", state: found(DRIVERS.iter().find_map(|folder| driver(Path::new(folder)))) },
+        Part { name: "glslc", state: found(glslc(prefixes)) },
+        Part { name: "Vulkan headers", state: headers(prefixes) },
+        Part { name: "SPIRV headers", state: found(spirv(prefixes)) },
+        Part { name: "Vulkan driver", state: found(driver) },
     ]
 }
 
