@@ -127,9 +127,9 @@ pub struct ContextConfig {
     pub n_threads_batch: Option<u32>,
     /// Flash attention. Default `Auto`: where the backend has it and it is not slower.
     pub flash_attention: Option<FlashAttention>,
-    /// How keys are stored. Default `F16`, in browsers `F32`.
+    /// How keys are stored. Default `F16`.
     pub cache_type_k: Option<CacheType>,
-    /// How values are stored. Default `F16`, in browsers `F32`.
+    /// How values are stored. Default `F16`.
     pub cache_type_v: Option<CacheType>,
     /// Computes one token after loading, so that the first request finds everything in place. Default true.
     pub warmup: Option<bool>,

@@ -401,9 +401,8 @@ fn cache_number(cache: CacheType) -> sys::ggml_type {
     }
 }
 
-/// How the KV cache stores numbers where nobody says. WebAssembly has no instruction for 16-bit floats, and a cache of
-/// 32-bit ones makes decoding in a browser 2 to 3 times faster.
-const DEFAULT_CACHE: CacheType = if cfg!(target_os = "emscripten") { CacheType::F32 } else { CacheType::F16 };
+/// How the KV cache stores numbers where nobody says.
+const DEFAULT_CACHE: CacheType = CacheType::F16;
 
 /// Left to itself, llama.cpp takes flash attention wherever it works. In WebAssembly it works and is slow, so there it is
 /// used only where a quantized cache needs it.

@@ -66,6 +66,11 @@ async function answer(
   response.setHeader("etag", tag);
   response.setHeader("accept-ranges", "bytes");
   response.setHeader("content-type", TYPES[extname(file)] ?? "application/octet-stream");
+  // As a server of static files does: a browser keeps what it compiled only for what it may keep itself.
+  if (request.headers["if-none-match"] === tag) {
+    response.writeHead(304).end();
+    return;
+  }
   const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? "");
   if (range !== null && Number(range[1]) >= found.size) {
     response.writeHead(416, { "content-range": `bytes */${found.size}` }).end();
