@@ -9,6 +9,7 @@ import type * as endpoints from "../generated/client/interfaces/sipp-host-endpoi
 import type * as types from "../generated/client/interfaces/sipp-inference-types.js";
 import type { Answer } from "./channel.ts";
 import type { ClientExports } from "./component.ts";
+import type { EngineWorker } from "./engine/engine.ts";
 import { asSippError, SippError } from "./error.ts";
 import type { Threading } from "./local.ts";
 import {
@@ -49,6 +50,12 @@ export type ClientEvent =
   | { readonly type: "request-failed"; readonly request: number; readonly error: SippError }
   | { readonly type: "closed" };
 
+/** A model that is being added, and the worker that was begun for it. */
+interface Adding {
+  readonly descriptor: LocalDescriptor;
+  readonly begun: Promise<EngineWorker | undefined> | undefined;
+}
+
 /** One client for language models, wherever they run. */
 export class SippClient {
   readonly #threading: Threading;
@@ -56,7 +63,7 @@ export class SippClient {
   readonly #switchboard: Switchboard;
   readonly #listeners = new Set<(event: ClientEvent) => void>();
   /** What is being added, by its id, in the order in which it was asked for. */
-  readonly #adding = new Map<string, LocalDescriptor[]>();
+  readonly #adding = new Map<string, Adding[]>();
   readonly #open: Open | undefined;
   #component: Promise<ComponentClient> | undefined;
   #store: Promise<ModelStore> | undefined;
@@ -74,13 +81,15 @@ export class SippClient {
 
   /** Opens an endpoint and gives it an id. An endpoint of any kind that had the id is replaced once the new one is open. */
   async add(id: string, descriptor: Descriptor): Promise<clientTypes.EndpointRef> {
-    const component = await this.#client();
+    const begun = descriptor.kind === "local" && this.#open === undefined ? this.#beginEngine(descriptor) : undefined;
     const queue = this.#adding.get(id) ?? [];
+    const adding = descriptor.kind === "local" ? { descriptor, begun } : undefined;
     try {
+      const component = await this.#client();
       const model = descriptor.kind === "local" ? nameOf(descriptor.source) : "";
       const converted = toDescriptor(descriptor, model, (secret) => this.#vault.keep(secret));
-      if (descriptor.kind === "local") {
-        queue.push(descriptor);
+      if (adding !== undefined) {
+        queue.push(adding);
         this.#adding.set(id, queue);
       }
       const endpoint = await component.add(id, converted);
@@ -90,9 +99,10 @@ export class SippClient {
       throw this.#openFailures.get(id) ?? asSippError(thrown);
     } finally {
       this.#openFailures.delete(id);
-      if (descriptor.kind === "local" && queue.includes(descriptor)) {
-        queue.splice(queue.indexOf(descriptor), 1);
+      if (adding !== undefined && queue.includes(adding)) {
+        queue.splice(queue.indexOf(adding), 1);
       }
+      begun?.then((worker) => worker?.endUnlessLoading());
     }
   }
 
@@ -220,14 +230,27 @@ export class SippClient {
     }
   }
 
-  async #load(id: string, source: LocalDescriptor, descriptor: endpoints.LocalDescriptor): Promise<Answerer> {
+  /** Has the engine compiled while the component and the model are looked for. */
+  async #beginEngine({ context }: LocalDescriptor): Promise<EngineWorker | undefined> {
+    try {
+      const [{ begin }] = await Promise.all([import("./local.ts"), import("./store/ready.ts")]);
+      return begin(this.#threading, context);
+    } catch {
+      // Loading says why.
+      return undefined;
+    }
+  }
+
+  async #load(id: string, adding: Adding, descriptor: endpoints.LocalDescriptor): Promise<Answerer> {
+    const source = adding.descriptor;
     const { Local } = await import("./local.ts");
     const { ready } = await import("./store/ready.ts");
     const onProgress = (progress: LoadProgress): void => {
       source.onProgress?.(progress);
       this.#tell({ type: "load-progress", id, progress });
     };
-    return await Local.load(await ready(source, onProgress, () => this.#models()), descriptor, this.#threading);
+    const files = await ready(source, onProgress, () => this.#models());
+    return await Local.load(files, descriptor, this.#threading, await adding.begun);
   }
 
   #begin(): { controller: AbortController; call: number } {

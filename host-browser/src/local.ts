@@ -5,7 +5,7 @@
 import type * as endpoints from "../generated/client/interfaces/sipp-host-endpoints.js";
 import type * as types from "../generated/client/interfaces/sipp-inference-types.js";
 import type { Answer } from "./channel.ts";
-import { Engine } from "./engine/engine.ts";
+import { Engine, EngineWorker } from "./engine/engine.ts";
 import type { EngineFile, Flavour, Projector } from "./engine/protocol.ts";
 import { SippError } from "./error.ts";
 import { hasMemory64, hasThreads, usualThreads } from "./platform.ts";
@@ -55,12 +55,19 @@ export class Local implements Answerer {
     this.#ready = ready;
   }
 
-  /** Loads a model. */
-  static async load(ready: Ready, descriptor: endpoints.LocalDescriptor, threading: Threading): Promise<Local> {
+  /** Loads a model, into the worker that was begun for it if that is of the right build. */
+  static async load(
+    ready: Ready,
+    descriptor: endpoints.LocalDescriptor,
+    threading: Threading,
+    begun: EngineWorker | undefined,
+  ): Promise<Local> {
     const { model, files, projector, bytes, onProgress, signal } = ready;
     try {
       const { flavour, threads } = choose(threading, descriptor.context, bytes);
-      return new Local(await Engine.load({ flavour, threads, model, files, projector, descriptor, onProgress, signal }), ready);
+      const fits = begun?.flavour === flavour && begun.threads === threads;
+      const worker = fits ? begun : new EngineWorker(flavour, threads);
+      return new Local(await Engine.load(worker, { model, files, projector, descriptor, onProgress, signal }), ready);
     } catch (error) {
       ready.release?.();
       if (error instanceof SippError && (error.details.fault === "corrupt" || error.details.fault === "not-gguf")) {
@@ -88,8 +95,21 @@ export class Local implements Answerer {
   }
 }
 
+/**
+ * Begins a worker for a model before it is known how large that is, as for one of usual size.
+ *
+ * @throws SippError where the build that is wanted cannot be used.
+ */
+export function begin(threading: Threading, context: Threads | undefined): EngineWorker {
+  const { flavour, threads } = choose(threading, context ?? {}, 0);
+  return new EngineWorker(flavour, threads);
+}
+
+/** Threads that a descriptor asks for. */
+type Threads = Pick<endpoints.ContextOptions, "nThreads" | "nThreadsBatch">;
+
 /** Which build computes a model of so many bytes, and on how many threads. */
-export function choose(threading: Threading, context: endpoints.ContextOptions, bytes: number): { flavour: Flavour; threads: number } {
+export function choose(threading: Threading, context: Threads, bytes: number): { flavour: Flavour; threads: number } {
   const { wasmThreading, wasmMemory } = threading;
   if (wasmThreading === "threads" && !hasThreads()) {
     throw new SippError(

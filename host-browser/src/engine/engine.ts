@@ -13,8 +13,6 @@ import type { Command, EngineEvent, EngineFile, Flavour, Projector, Report } fro
 
 /** What to load. */
 export interface Load {
-  readonly flavour: Flavour;
-  readonly threads: number;
   readonly model: string;
   readonly files: readonly EngineFile[];
   readonly projector?: Projector | undefined;
@@ -40,9 +38,8 @@ export class Engine {
     this.capabilities = loaded.capabilities;
   }
 
-  /** Starts a worker and loads a model into it. */
-  static async load(load: Load): Promise<Engine> {
-    const worker = new EngineWorker();
+  /** Loads a model into a worker, which is its from then on. */
+  static async load(worker: EngineWorker, load: Load): Promise<Engine> {
     try {
       return new Engine(worker, await worker.load(load));
     } catch (error) {
@@ -109,16 +106,21 @@ const BUILDS: Readonly<Record<Flavour, () => { module: URL; wasm: URL }>> = {
   }),
 };
 
-/** A worker, and who waits for what it tells. */
-class EngineWorker {
+/** A worker, and who waits for what it tells. It compiles the engine at once, and loads a model when it is told to. */
+export class EngineWorker {
+  readonly flavour: Flavour;
+  readonly threads: number;
   readonly #messages: Messages;
   readonly #running = new Map<number, Running>();
   #loading: { loaded(event: EngineEvent): void; progress(fraction: number): void; fail(error: SippError): void } | undefined;
   #last = 0;
   #ended: SippError | undefined;
   #closing = false;
+  #loads = false;
 
-  constructor() {
+  constructor(flavour: Flavour, threads: number) {
+    this.flavour = flavour;
+    this.threads = threads;
     const listener: MessageListener = {
       message: (message) => this.#hear(message as Report),
       error: (text) => this.#fail(new SippError("internal", `the engine's worker failed: ${text}`)),
@@ -127,17 +129,22 @@ class EngineWorker {
       node === undefined
         ? fromWorker(new Worker(new URL("./engine/worker.js", import.meta.url), { type: "module" }), listener)
         : startNodeWorker(new URL("./engine/worker.js", import.meta.url), listener);
+    const { module, wasm } = BUILDS[flavour]();
+    this.post({ type: "begin", module: module.href, wasm: wasm.href, threads });
   }
 
   async load(load: Load): Promise<Extract<EngineEvent, { type: "loaded" }>> {
-    const { flavour, threads, model, files, projector, descriptor, onProgress, signal } = load;
+    const { model, files, projector, descriptor, onProgress, signal } = load;
+    this.#loads = true;
     let onAbort = (): void => undefined;
     const event = await new Promise<EngineEvent>((resolve, reject) => {
+      if (this.#ended !== undefined) {
+        throw this.#ended;
+      }
       this.#loading = { loaded: resolve, progress: (fraction) => onProgress?.(fraction), fail: reject };
       onAbort = () => reject(new SippError("aborted", "the load was aborted"));
       signal?.addEventListener("abort", onAbort);
-      const { module, wasm } = BUILDS[flavour]();
-      this.post({ type: "load", module: module.href, wasm: wasm.href, threads, model, files, projector, descriptor });
+      this.post({ type: "load", threads: this.threads, model, files, projector, descriptor });
     }).finally(() => signal?.removeEventListener("abort", onAbort));
     this.#loading = undefined;
     if (event.type === "failed") {
@@ -167,6 +174,13 @@ class EngineWorker {
   endWhenIdle(): void {
     this.#closing = true;
     if (this.#running.size === 0) {
+      this.end();
+    }
+  }
+
+  /** Ends one that was begun in vain. */
+  endUnlessLoading(): void {
+    if (!this.#loads) {
       this.end();
     }
   }

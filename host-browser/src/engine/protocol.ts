@@ -29,11 +29,15 @@ export interface Projector {
 /** What a worker is asked. */
 export type Command =
   | {
-      readonly type: "load";
+      readonly type: "begin";
       /** Where the engine's module lies. */
       readonly module: string;
       /** Where its WebAssembly lies. */
       readonly wasm: string;
+      readonly threads: number;
+    }
+  | {
+      readonly type: "load";
       readonly threads: number;
       /** The model's name in messages. */
       readonly model: string;

@@ -40,6 +40,7 @@ type Create = (options: object) => Promise<Module>;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const answering = new Set<number>();
+let beginning: Promise<Module> | undefined;
 let module: Module | undefined;
 let sizeAt = 0;
 let waiting: EngineEvent[] = [];
@@ -57,6 +58,10 @@ const { post, later } = connect((command) => {
 
 function obey(command: Command): void {
   switch (command.type) {
+    case "begin":
+      beginning = begin(command);
+      beginning.catch(crash);
+      break;
     case "load":
       load(command).catch(crash);
       break;
@@ -74,12 +79,13 @@ function obey(command: Command): void {
   }
 }
 
-async function load(command: Extract<Command, { type: "load" }>): Promise<void> {
+/** Compiles the engine. A model may come much later. */
+async function begin(command: Extract<Command, { type: "begin" }>): Promise<Module> {
   const { default: create } = (await import(/* @vite-ignore */ /* webpackIgnore: true */ command.module)) as {
     default: Create;
   };
   let told = 0;
-  const created = await create({
+  return await create({
     sippThreads: command.threads,
     sippProgress: (fraction: number): number => {
       const now = performance.now();
@@ -93,6 +99,13 @@ async function load(command: Extract<Command, { type: "load" }>): Promise<void> 
     print: () => undefined,
     printErr: () => undefined,
   });
+}
+
+async function load(command: Extract<Command, { type: "load" }>): Promise<void> {
+  const created = await beginning;
+  if (created === undefined) {
+    throw new Error("a model came before the engine");
+  }
   module = created;
   // As large as the engine's sizes are in 64-bit memory.
   sizeAt = created._sipp_web_alloc(8);
