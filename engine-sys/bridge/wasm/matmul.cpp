@@ -306,6 +306,11 @@ template <typename T> struct Whole {
     }
 };
 
+// 8 rows of floats, turned.
+struct FloatTile {
+    alignas(16) float values[FLOATS][ROWS];
+};
+
 // Weights that are computed as floats: of a type of floats, or of any type (`void`), which ggml makes floats of.
 template <typename T> struct Floats {
     using Input = const float *;
@@ -313,9 +318,7 @@ template <typename T> struct Floats {
     static constexpr bool WHOLE = false;
     static constexpr bool DOTS = !std::is_void_v<T>;
 
-    struct Tile {
-        alignas(16) float values[FLOATS][ROWS];
-    };
+    using Tile = FloatTile;
 
     static constexpr int64_t DEEP = FLOATS;
 
@@ -328,7 +331,7 @@ template <typename T> struct Floats {
                 ggml_get_type_traits(type)->to_float(begin, values[row], to - from);
                 read[row] = reinterpret_cast<const char *>(values[row]);
             }
-            Floats<float>::lay(reinterpret_cast<typename Floats<float>::Tile &>(tile), read, count, 0, to - from, type);
+            Floats<float>::lay(tile, read, count, 0, to - from, type);
         } else {
             const auto at = [&](int row) { return reinterpret_cast<const T *>(rows[row]) + from; };
             const int64_t depth = to - from, whole = depth / 4 * 4;
