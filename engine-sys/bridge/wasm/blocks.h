@@ -170,12 +170,14 @@ struct Pair {
     }
 };
 
-template <> struct Row<block_q4_K> {
-    const block_q4_K * blocks;
+// What q4_K and q5_K have in common.
+template <typename T> struct SuperRow {
+    const T * blocks;
     Scales scales;
     Pair pair;
 
-    Block at(int64_t index) {
+    // A block with its scale and offset, and its low 4 bits as bytes.
+    Block low(int64_t index, v128_t bytes[2]) {
         const auto & super = blocks[index / 8];
         const int own = static_cast<int>(index % 8);
         if (own == 0) {
@@ -184,38 +186,35 @@ template <> struct Row<block_q4_K> {
         if (own % 2 == 0) {
             pair.read(super.qs + 16 * own);
         }
+        bytes[0] = pair.bytes[own % 2][0];
+        bytes[1] = pair.bytes[own % 2][1];
         Block read;
-        widen(pair.bytes[own % 2][0], pair.bytes[own % 2][1], read.numbers);
         read.scale = scales.scales[own];
         read.offset = scales.offsets[own];
         return read;
     }
 };
 
-template <> struct Row<block_q5_K> {
-    const block_q5_K * blocks;
-    Scales scales;
-    Pair pair;
-
+template <> struct Row<block_q4_K> : SuperRow<block_q4_K> {
     Block at(int64_t index) {
-        const auto & super = blocks[index / 8];
-        const int own = static_cast<int>(index % 8);
-        if (own == 0) {
-            scales.read(super);
-        }
-        if (own % 2 == 0) {
-            pair.read(super.qs + 16 * own);
-        }
-        const v128_t bit = wasm_u8x16_splat(static_cast<uint8_t>(1 << own)), sixteen = wasm_i8x16_splat(16);
         v128_t bytes[2];
-        for (int i = 0; i < 2; i++) {
-            const v128_t set = wasm_i8x16_eq(wasm_v128_and(wasm_v128_load(super.qh + 16 * i), bit), bit);
-            bytes[i] = wasm_v128_or(pair.bytes[own % 2][i], wasm_v128_and(set, sixteen));
-        }
-        Block read;
+        Block read = low(index, bytes);
         widen(bytes[0], bytes[1], read.numbers);
-        read.scale = scales.scales[own];
-        read.offset = scales.offsets[own];
+        return read;
+    }
+};
+
+template <> struct Row<block_q5_K> : SuperRow<block_q5_K> {
+    Block at(int64_t index) {
+        v128_t bytes[2];
+        Block read = low(index, bytes);
+        const uint8_t * high = blocks[index / 8].qh;
+        const v128_t bit = wasm_u8x16_splat(static_cast<uint8_t>(1 << index % 8)), sixteen = wasm_i8x16_splat(16);
+        for (int i = 0; i < 2; i++) {
+            const v128_t set = wasm_i8x16_eq(wasm_v128_and(wasm_v128_load(high + 16 * i), bit), bit);
+            bytes[i] = wasm_v128_or(bytes[i], wasm_v128_and(set, sixteen));
+        }
+        widen(bytes[0], bytes[1], read.numbers);
         return read;
     }
 };
