@@ -87,35 +87,35 @@ template <typename T> struct Row {
     Block at(int64_t index);
 };
 
-template <> inline Block Row<block_q4_0>::at(int64_t index) {
-    const auto & from = blocks[index];
-    Block read;
+// A block whose 32 numbers are made of half bytes: `number` makes bytes of the 16 low and of the 16 high ones.
+template <typename T, typename F> Block block_of_nibbles(const T & from, F && number) {
     v128_t low, high;
     nibbles(from.qs, low, high);
-    const v128_t eight = wasm_i8x16_splat(8);
-    widen(wasm_i8x16_sub(low, eight), wasm_i8x16_sub(high, eight), read.numbers);
+    Block read;
+    widen(number(low, 0), number(high, 1), read.numbers);
     read.scale = half(from.d);
     return read;
 }
 
+template <> inline Block Row<block_q4_0>::at(int64_t index) {
+    const v128_t eight = wasm_i8x16_splat(8);
+    return block_of_nibbles(blocks[index], [&](v128_t values, int) { return wasm_i8x16_sub(values, eight); });
+}
+
 template <> inline Block Row<block_q5_0>::at(int64_t index) {
     const auto & from = blocks[index];
-    Block read;
-    v128_t low, high;
-    nibbles(from.qs, low, high);
     // Each byte takes its bit of the four; where it is 0, 16 is taken away.
     const v128_t bits = wasm_v128_load32_splat(from.qh);
+    const v128_t spread[2] = {
+        wasm_i8x16_shuffle(bits, bits, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1),
+        wasm_i8x16_shuffle(bits, bits, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3),
+    };
     const v128_t masks = wasm_u64x2_splat(0x8040201008040201);
     const v128_t none = wasm_i8x16_splat(0), sixteen = wasm_i8x16_splat(16);
-    const auto lowered = [&](v128_t values, v128_t spread) {
-        const v128_t unset = wasm_i8x16_eq(wasm_v128_and(spread, masks), none);
+    return block_of_nibbles(from, [&](v128_t values, int half) {
+        const v128_t unset = wasm_i8x16_eq(wasm_v128_and(spread[half], masks), none);
         return wasm_i8x16_sub(values, wasm_v128_and(unset, sixteen));
-    };
-    const v128_t first = wasm_i8x16_shuffle(bits, bits, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-    const v128_t second = wasm_i8x16_shuffle(bits, bits, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
-    widen(lowered(low, first), lowered(high, second), read.numbers);
-    read.scale = half(from.d);
-    return read;
+    });
 }
 
 template <> inline Block Row<block_q8_0>::at(int64_t index) {
@@ -129,14 +129,8 @@ template <> inline Block Row<block_q8_0>::at(int64_t index) {
 }
 
 template <> inline Block Row<block_iq4_nl>::at(int64_t index) {
-    const auto & from = blocks[index];
-    Block read;
-    v128_t low, high;
-    nibbles(from.qs, low, high);
     const v128_t table = wasm_i8x16_make(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
-    widen(wasm_i8x16_swizzle(table, low), wasm_i8x16_swizzle(table, high), read.numbers);
-    read.scale = half(from.d);
-    return read;
+    return block_of_nibbles(blocks[index], [&](v128_t values, int) { return wasm_i8x16_swizzle(table, values); });
 }
 
 // The scales and offsets of a super-block of 8 blocks, packed in 6 bits each.

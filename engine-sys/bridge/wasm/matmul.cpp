@@ -324,7 +324,7 @@ template <typename T> struct Floats {
 
     static void lay(Tile & tile, const char * const rows[ROWS], int count, int64_t from, int64_t to, ggml_type type) {
         if constexpr (std::is_void_v<T>) {
-            static thread_local float values[ROWS][FLOATS];
+            float values[ROWS][FLOATS];
             const char * read[ROWS];
             for (int row = 0; row < count; row++) {
                 const char * begin = rows[row] + from / ggml_blck_size(type) * ggml_type_size(type);
@@ -424,6 +424,17 @@ template <typename F> void share(const Product & product, ggml_compute_params * 
     }
 }
 
+// Calls `compute` with a number from 1 to `COLUMNS` that is known when it is compiled.
+template <typename F> void counted(int64_t count, F && compute) {
+    static_assert(COLUMNS == 4);
+    switch (count) {
+        case 1: compute(std::integral_constant<int, 1>()); break;
+        case 2: compute(std::integral_constant<int, 2>()); break;
+        case 3: compute(std::integral_constant<int, 3>()); break;
+        default: compute(std::integral_constant<int, 4>());
+    }
+}
+
 // Where columns stand: what is read of them, and where their results go.
 template <typename K> struct Stands {
     typename K::Input inputs[PASSED];
@@ -462,12 +473,9 @@ void tiles(const Product & product, ggml_compute_params * params, typename K::Ti
                         for (int64_t n = 0; n < left; n++) {
                             results.columns[n] = stands.outputs[i + n] + tile * ROWS;
                         }
-                        switch (left) {
-                            case 1: K::template multiply<1>(tiles[tile], stands.inputs + i, to - from, results); break;
-                            case 2: K::template multiply<2>(tiles[tile], stands.inputs + i, to - from, results); break;
-                            case 3: K::template multiply<3>(tiles[tile], stands.inputs + i, to - from, results); break;
-                            default: K::template multiply<4>(tiles[tile], stands.inputs + i, to - from, results);
-                        }
+                        counted(left, [&](auto n) {
+                            K::template multiply<n>(tiles[tile], stands.inputs + i, to - from, results);
+                        });
                     }
                 }
             }
@@ -511,12 +519,7 @@ template <typename K, typename F> void dots(const Product & product, ggml_comput
                 for (int j = 0; j < rows; j++) {
                     begins[j] = product.row(part.matrix, row + j);
                 }
-                switch (columns) {
-                    case 1: dots<K, 1>(begins, rows, inputs, product.depth(), outputs); break;
-                    case 2: dots<K, 2>(begins, rows, inputs, product.depth(), outputs); break;
-                    case 3: dots<K, 3>(begins, rows, inputs, product.depth(), outputs); break;
-                    default: dots<K, 4>(begins, rows, inputs, product.depth(), outputs);
-                }
+                counted(columns, [&](auto n) { dots<K, n>(begins, rows, inputs, product.depth(), outputs); });
                 for (int64_t n = 0; n < columns; n++) {
                     outputs[n] += rows;
                 }

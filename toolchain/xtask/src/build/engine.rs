@@ -58,7 +58,8 @@ const LINK: [&str; 15] = [
 const LINK_THREADS: [&str; 3] =
     ["-pthread", "-sPTHREAD_POOL_SIZE=Module.sippThreads-1", "-sPTHREAD_POOL_SIZE_STRICT=2"];
 
-/// `i32x4.dot_i16x8_s`, which ggml's kernels for WebAssembly are made of and its generic ones are not.
+/// `i32x4.dot_i16x8_s`, which ggml's kernels for WebAssembly are made of and its generic ones are not. Sipp's own, which are
+/// not counted, are made of it too.
 const DOT_PRODUCT: [u8; 3] = [0xfd, 0xba, 0x01];
 
 /// Fewer than the kernels have, more than chance makes in so many bytes.
@@ -236,30 +237,44 @@ fn link(repository: &Repository, emscripten: &Emscripten, flavour: Flavour) -> R
         if flavour.has_threads() {
             linker.args(LINK_THREADS);
         }
-        process::run(linker.arg("-o").arg(&module))?;
-        let kernels = fs::read(&wasm)?.windows(3).filter(|bytes| *bytes == DOT_PRODUCT).count();
+        let kernels = kernels(emscripten, &library)?;
         ensure!(
             kernels >= FEWEST_DOT_PRODUCTS,
             "{} has {kernels} integer dot products: ggml was compiled without its kernels for WebAssembly",
-            repository.shown(&wasm)
+            repository.shown(&library)
         );
+        process::run(linker.arg("-o").arg(&module))?;
     }
     eprintln!("  {} {:.1} MB", repository.shown(&wasm), wasm.metadata()?.len() as f64 / 1e6);
     Ok(())
 }
 
+/// How many dot products ggml's kernels have: those of the whole archive but for the ones of `bridge/wasm/matmul.cpp`.
+fn kernels(emscripten: &Emscripten, library: &Path) -> Result<usize> {
+    let count = |bytes: &[u8]| bytes.windows(3).filter(|bytes| *bytes == DOT_PRODUCT).count();
+    let members = process::read(archiver(emscripten).arg("t").arg(library))?;
+    let own = members.lines().find(|name| name.ends_with("-matmul.o")).context("bridge/wasm was not compiled")?;
+    let own = archiver(emscripten).arg("p").arg(library).arg(own).output()?;
+    ensure!(own.status.success(), "emar failed: {}", String::from_utf8_lossy(&own.stderr).trim());
+    Ok(count(&fs::read(library)?) - count(&own.stdout))
+}
+
+fn archiver(emscripten: &Emscripten) -> Command {
+    let mut archiver = Command::new("emar");
+    emscripten.apply(&mut archiver);
+    archiver
+}
+
 /// Copies an archive without Rust's compiler built-ins, in whose place the linker takes Emscripten's. Rust's compare numbers
 /// of 128 bits as C does for 32-bit memory alone; calling them otherwise would trap.
 fn without_builtins(emscripten: &Emscripten, archive: &Path, copy: &Path) -> Result<()> {
-    fs::copy(archive, copy)?;
-    let archiver = || {
-        let mut archiver = Command::new("emar");
-        emscripten.apply(&mut archiver);
-        archiver
-    };
-    let members = process::read(archiver().arg("t").arg(copy))?;
+    // Under another name until it is done, so that half of it is never taken for the whole.
+    let partial = copy.with_extension("partial");
+    fs::copy(archive, &partial)?;
+    let members = process::read(archiver(emscripten).arg("t").arg(&partial))?;
     let builtins = members.lines().filter(|name| name.starts_with("compiler_builtins-"));
-    process::read(archiver().arg("d").arg(copy).args(builtins))?;
+    process::read(archiver(emscripten).arg("d").arg(&partial).args(builtins))?;
+    fs::rename(partial, copy)?;
     Ok(())
 }
 
