@@ -7,9 +7,9 @@
 import type * as clientTypes from "../generated/client/interfaces/sipp-client-client.js";
 import type * as endpoints from "../generated/client/interfaces/sipp-host-endpoints.js";
 import type * as types from "../generated/client/interfaces/sipp-inference-types.js";
+import { Adding } from "./adding.ts";
 import type { Answer } from "./channel.ts";
 import type { ClientExports } from "./component.ts";
-import type { EngineWorker } from "./engine/engine.ts";
 import { asSippError, SippError } from "./error.ts";
 import type { Threading } from "./local.ts";
 import {
@@ -50,12 +50,6 @@ export type ClientEvent =
   | { readonly type: "request-failed"; readonly request: number; readonly error: SippError }
   | { readonly type: "closed" };
 
-/** A model that is being added, and the worker that was begun for it. */
-interface Adding {
-  readonly descriptor: LocalDescriptor;
-  readonly begun: Promise<EngineWorker | undefined> | undefined;
-}
-
 /** One client for language models, wherever they run. */
 export class SippClient {
   readonly #threading: Threading;
@@ -81,9 +75,9 @@ export class SippClient {
 
   /** Opens an endpoint and gives it an id. An endpoint of any kind that had the id is replaced once the new one is open. */
   async add(id: string, descriptor: Descriptor): Promise<clientTypes.EndpointRef> {
-    const begun = descriptor.kind === "local" && this.#open === undefined ? this.#beginEngine(descriptor) : undefined;
+    const hosts = this.#open === undefined && !this.#closed;
+    const adding = descriptor.kind === "local" && hosts ? this.#beginAdding(id, descriptor) : undefined;
     const queue = this.#adding.get(id) ?? [];
-    const adding = descriptor.kind === "local" ? { descriptor, begun } : undefined;
     try {
       const component = await this.#client();
       const model = descriptor.kind === "local" ? nameOf(descriptor.source) : "";
@@ -102,7 +96,7 @@ export class SippClient {
       if (adding !== undefined && queue.includes(adding)) {
         queue.splice(queue.indexOf(adding), 1);
       }
-      begun?.then((worker) => worker?.endUnlessLoading());
+      adding?.end();
     }
   }
 
@@ -210,16 +204,16 @@ export class SippClient {
   }
 
   async #opened(id: string, descriptor: endpoints.Descriptor): Promise<Answerer> {
-    const source = descriptor.tag === "local" ? this.#adding.get(id)?.shift() : undefined;
+    const adding = descriptor.tag === "local" ? this.#adding.get(id)?.shift() : undefined;
     try {
       if (this.#open !== undefined) {
         return await this.#open(id, descriptor);
       }
       if (descriptor.tag === "local") {
-        if (source === undefined) {
+        if (adding === undefined) {
           throw new SippError("internal", "the component opens a model that nobody added");
         }
-        return await this.#load(id, source, descriptor.val);
+        return await adding.open(descriptor.val);
       }
       const { openRemote } = await import("./provider.ts");
       return await openRemote(descriptor, this.#vault);
@@ -230,27 +224,12 @@ export class SippClient {
     }
   }
 
-  /** Has the engine compiled while the component and the model are looked for. */
-  async #beginEngine({ context }: LocalDescriptor): Promise<EngineWorker | undefined> {
-    try {
-      const [{ begin }] = await Promise.all([import("./local.ts"), import("./store/ready.ts")]);
-      return begin(this.#threading, context);
-    } catch {
-      // Loading says why.
-      return undefined;
-    }
-  }
-
-  async #load(id: string, adding: Adding, descriptor: endpoints.LocalDescriptor): Promise<Answerer> {
-    const source = adding.descriptor;
-    const { Local } = await import("./local.ts");
-    const { ready } = await import("./store/ready.ts");
+  #beginAdding(id: string, descriptor: LocalDescriptor): Adding {
     const onProgress = (progress: LoadProgress): void => {
-      source.onProgress?.(progress);
+      descriptor.onProgress?.(progress);
       this.#tell({ type: "load-progress", id, progress });
     };
-    const files = await ready(source, onProgress, () => this.#models());
-    return await Local.load(files, descriptor, this.#threading, await adding.begun);
+    return new Adding({ descriptor, threading: this.#threading, onProgress, store: () => this.#models() });
   }
 
   #begin(): { controller: AbortController; call: number } {

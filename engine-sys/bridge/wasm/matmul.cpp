@@ -276,32 +276,39 @@ template <typename T> struct Whole {
         }
     }
 
-    // One row times N columns. Rows are read one after the other, because memory is fetched ahead for one that is read in order.
-    template <int N> static void dot(const char * row, const Input * columns, int64_t depth, v128_t sums[N]) {
-        Row<T> read;
-        read.blocks = reinterpret_cast<const T *>(row);
-        float offsets[N] = {};
-        for (int n = 0; n < N; n++) {
-            sums[n] = wasm_f32x4_splat(0);
+    // R rows times N columns.
+    template <int R, int N>
+    static void dot(const char * const rows[R], const Input * columns, int64_t depth, v128_t sums[R][N]) {
+        Row<T> read[R];
+        float offsets[R][N] = {};
+        for (int r = 0; r < R; r++) {
+            read[r].blocks = reinterpret_cast<const T *>(rows[r]);
+            for (int n = 0; n < N; n++) {
+                sums[r][n] = wasm_f32x4_splat(0);
+            }
         }
         for (int64_t i = 0; i < depth / BLOCK; i++) {
-            const Block block = read.at(i);
-            for (int n = 0; n < N; n++) {
-                const int16_t * numbers = columns[n].numbers + i * BLOCK;
-                v128_t dots[4];
-                for (int part = 0; part < 4; part++) {
-                    dots[part] = wasm_i32x4_dot_i16x8(block.numbers[part], wasm_v128_load(numbers + 8 * part));
-                }
-                const v128_t dot = wasm_i32x4_add(wasm_i32x4_add(dots[0], dots[1]), wasm_i32x4_add(dots[2], dots[3]));
-                const v128_t scale = wasm_f32x4_splat(block.scale * columns[n].scales[i]);
-                sums[n] = wasm_f32x4_add(sums[n], wasm_f32x4_mul(wasm_f32x4_convert_i32x4(dot), scale));
-                if (OFFSET) {
-                    offsets[n] += block.offset * columns[n].sums[i];
+            for (int r = 0; r < R; r++) {
+                const Block block = read[r].at(i);
+                for (int n = 0; n < N; n++) {
+                    const int16_t * numbers = columns[n].numbers + i * BLOCK;
+                    v128_t dots[4];
+                    for (int part = 0; part < 4; part++) {
+                        dots[part] = wasm_i32x4_dot_i16x8(block.numbers[part], wasm_v128_load(numbers + 8 * part));
+                    }
+                    const v128_t dot = wasm_i32x4_add(wasm_i32x4_add(dots[0], dots[1]), wasm_i32x4_add(dots[2], dots[3]));
+                    const v128_t scale = wasm_f32x4_splat(block.scale * columns[n].scales[i]);
+                    sums[r][n] = wasm_f32x4_add(sums[r][n], wasm_f32x4_mul(wasm_f32x4_convert_i32x4(dot), scale));
+                    if (OFFSET) {
+                        offsets[r][n] += block.offset * columns[n].sums[i];
+                    }
                 }
             }
         }
-        for (int n = 0; OFFSET && n < N; n++) {
-            sums[n] = wasm_f32x4_sub(sums[n], wasm_f32x4_make(offsets[n], 0, 0, 0));
+        for (int r = 0; OFFSET && r < R; r++) {
+            for (int n = 0; n < N; n++) {
+                sums[r][n] = wasm_f32x4_sub(sums[r][n], wasm_f32x4_make(offsets[r][n], 0, 0, 0));
+            }
         }
     }
 };
@@ -373,54 +380,60 @@ template <typename T> struct Floats {
         }
     }
 
-    // One row times N columns, as those of whole numbers.
-    template <int N> static void dot(const char * row, const Input * columns, int64_t depth, v128_t sums[N]) {
+    // R rows times N columns, as those of whole numbers.
+    template <int R, int N>
+    static void dot(const char * const rows[R], const Input * columns, int64_t depth, v128_t sums[R][N]) {
         // So many sums run beside each other that none waits for itself.
-        constexpr int BESIDE = N == 1 ? 4 : N == 2 ? 2 : 1;
-        const T * read = reinterpret_cast<const T *>(row);
-        v128_t own[N][BESIDE];
-        for (int n = 0; n < N; n++) {
-            for (int j = 0; j < BESIDE; j++) {
-                own[n][j] = wasm_f32x4_splat(0);
+        constexpr int BESIDE = R * N == 1 ? 4 : R * N == 2 ? 2 : 1;
+        const auto at = [&](int r) { return reinterpret_cast<const T *>(rows[r]); };
+        v128_t own[R][N][BESIDE];
+        for (auto & of_row : own) {
+            for (auto & of_column : of_row) {
+                std::fill_n(of_column, BESIDE, wasm_f32x4_splat(0));
             }
         }
         int64_t i = 0;
         for (; i + 4 * BESIDE <= depth; i += 4 * BESIDE) {
-            for (int j = 0; j < BESIDE; j++) {
-                const v128_t values = four(read + i + 4 * j);
-                for (int n = 0; n < N; n++) {
-                    own[n][j] = wasm_f32x4_add(own[n][j], wasm_f32x4_mul(values, wasm_v128_load(columns[n] + i + 4 * j)));
+            for (int r = 0; r < R; r++) {
+                for (int j = 0; j < BESIDE; j++) {
+                    const v128_t values = four(at(r) + i + 4 * j);
+                    for (int n = 0; n < N; n++) {
+                        const v128_t product = wasm_f32x4_mul(values, wasm_v128_load(columns[n] + i + 4 * j));
+                        own[r][n][j] = wasm_f32x4_add(own[r][n][j], product);
+                    }
                 }
             }
         }
-        for (int n = 0; n < N; n++) {
-            sums[n] = own[n][0];
-            for (int j = 1; j < BESIDE; j++) {
-                sums[n] = wasm_f32x4_add(sums[n], own[n][j]);
-            }
-        }
-        for (; i < depth; i++) {
+        for (int r = 0; r < R; r++) {
             for (int n = 0; n < N; n++) {
-                sums[n] = wasm_f32x4_add(sums[n], wasm_f32x4_make(one(read + i) * columns[n][i], 0, 0, 0));
+                sums[r][n] = own[r][n][0];
+                for (int j = 1; j < BESIDE; j++) {
+                    sums[r][n] = wasm_f32x4_add(sums[r][n], own[r][n][j]);
+                }
+                for (int64_t last = i; last < depth; last++) {
+                    const float product = one(at(r) + last) * columns[n][last];
+                    sums[r][n] = wasm_f32x4_add(sums[r][n], wasm_f32x4_make(product, 0, 0, 0));
+                }
             }
         }
     }
 };
 
-// A part of the work: rows of one matrix.
+// A part of the work: some steps of one matrix.
 struct Part {
     int64_t matrix, first, last;
 };
 
-// The work in parts, each taken by the thread that is free, whole tiles in each. The same rows of all matrices follow each
-// other, because keys of several heads lie side by side.
-template <typename F> void share(const Product & product, ggml_compute_params * params, F && compute) {
-    const int64_t wanted = parts(product.matrices * product.rows(), params->nth * PARTS);
-    const int64_t size = ROWS * std::clamp<int64_t>(parts(wanted, ROWS), 1, TILES);
-    const int64_t each = parts(product.rows(), size), count = each * product.matrices;
+// The work in parts, each taken by the thread that is free, of `unit` steps or several times so many, at most `most`. The
+// same steps of all matrices follow each other, because keys of several heads lie side by side.
+template <typename F>
+void share(const Product & product, ggml_compute_params * params, int64_t steps, int64_t unit, int64_t most, F && compute) {
+    const int64_t wanted = parts(product.matrices * steps, params->nth * PARTS);
+    const int64_t size = std::clamp(parts(wanted, unit) * unit, unit, most);
+    const int64_t each = parts(steps, size), count = each * product.matrices;
     for (int64_t i = params->ith; i < count; i = ggml_threadpool_chunk_add(params->threadpool, 1)) {
         const int64_t first = i / product.matrices * size;
-        compute(Part{ i % product.matrices, first, std::min(first + size, product.rows()) });
+        compute(Part{ i % product.matrices, first, std::min(first + size, steps) });
     }
 }
 
@@ -443,7 +456,7 @@ template <typename K> struct Stands {
 
 template <typename K, typename F>
 void tiles(const Product & product, ggml_compute_params * params, typename K::Tile * tiles, F && input) {
-    share(product, params, [&](const Part & part) {
+    share(product, params, product.rows(), ROWS, TILES * ROWS, [&](const Part & part) {
         const int64_t count = parts(part.last - part.first, ROWS);
         for (int64_t from = 0; from < product.depth(); from += K::DEEP) {
             const int64_t to = std::min(from + K::DEEP, product.depth());
@@ -485,25 +498,31 @@ void tiles(const Product & product, ggml_compute_params * params, typename K::Ti
 
 // Up to 4 rows times N columns.
 template <typename K, int N>
-void dots(const char * const * rows, int count, const typename K::Input * columns, int64_t depth, float * const * results) {
+void dots(const char * const rows[4], int count, const typename K::Input * columns, int64_t depth, float results[N][4]) {
+    // Two rows at once share what is read of a column; for more columns there are too few registers.
+    constexpr int R = N == 1 ? 2 : 1;
     v128_t sums[N][4] = {};
-    for (int row = 0; row < count; row++) {
-        v128_t own[N];
-        K::template dot<N>(rows[row], columns, depth, own);
-        for (int n = 0; n < N; n++) {
-            sums[n][row] = own[n];
+    for (int row = 0; row + R <= 4 && row < count; row += R) {
+        v128_t own[R][N];
+        K::template dot<R, N>(rows + row, columns, depth, own);
+        for (int r = 0; r < R; r++) {
+            for (int n = 0; n < N; n++) {
+                sums[n][row + r] = own[r][n];
+            }
         }
     }
     for (int n = 0; n < N; n++) {
         turn(sums[n]);
-        float written[4];
-        wasm_v128_store(written, wasm_f32x4_add(wasm_f32x4_add(sums[n][0], sums[n][1]), wasm_f32x4_add(sums[n][2], sums[n][3])));
-        std::copy_n(written, count, results[n]);
+        const v128_t sum = wasm_f32x4_add(wasm_f32x4_add(sums[n][0], sums[n][1]), wasm_f32x4_add(sums[n][2], sums[n][3]));
+        wasm_v128_store(results[n], sum);
     }
 }
 
+// Row by row. A step takes one row of each quarter of a matrix: the processor fetches memory ahead for every place where it
+// is read in order, and one such place does not keep it busy. Rows that are left make the last step.
 template <typename K, typename F> void dots(const Product & product, ggml_compute_params * params, F && input) {
-    share(product, params, [&](const Part & part) {
+    const int64_t quarter = product.rows() / 4, left = product.rows() % 4, steps = quarter + (left > 0 ? 1 : 0);
+    share(product, params, steps, 1, steps, [&](const Part & part) {
         for (int64_t i = 0; i < product.columns; i += COLUMNS) {
             const int64_t columns = std::min<int64_t>(COLUMNS, product.columns - i);
             typename K::Input inputs[COLUMNS];
@@ -511,18 +530,26 @@ template <typename K, typename F> void dots(const Product & product, ggml_comput
             for (int64_t n = 0; n < columns; n++) {
                 const auto place = product.place(part.matrix, i + n);
                 inputs[n] = input(place, 0);
-                outputs[n] = product.result(place) + part.first;
+                outputs[n] = product.result(place);
             }
-            for (int64_t row = part.first; row < part.last; row += 4) {
-                const int rows = static_cast<int>(std::min<int64_t>(4, part.last - row));
+            for (int64_t step = part.first; step < part.last; step++) {
+                const int count = static_cast<int>(step < quarter ? 4 : left);
+                int64_t rows[4];
                 const char * begins[4];
-                for (int j = 0; j < rows; j++) {
-                    begins[j] = product.row(part.matrix, row + j);
+                for (int j = 0; j < 4; j++) {
+                    // Where there are fewer, the last is read again.
+                    rows[j] = step < quarter ? step + j * quarter : 4 * quarter + std::min(j, count - 1);
+                    begins[j] = product.row(part.matrix, rows[j]);
                 }
-                counted(columns, [&](auto n) { dots<K, n>(begins, rows, inputs, product.depth(), outputs); });
-                for (int64_t n = 0; n < columns; n++) {
-                    outputs[n] += rows;
-                }
+                counted(columns, [&](auto n) {
+                    float results[n][4];
+                    dots<K, n>(begins, count, inputs, product.depth(), results);
+                    for (int column = 0; column < n; column++) {
+                        for (int j = 0; j < count; j++) {
+                            outputs[column][rows[j]] = results[column][j];
+                        }
+                    }
+                });
             }
         }
     });
