@@ -52,6 +52,38 @@ for (const [threading, isolated] of [["auto", true], ["single", false]] as const
       assert.equal(wide, isolated ? narrow : "threads-unavailable");
     });
 
+    test("what was begun for a model that is refused is given back", { timeout: 120_000 }, async () => {
+      const { page } = opened;
+      const told = await page.evaluate(async (wasmThreading) => {
+        const source = "/models/demo.gguf";
+        await using before = new window.SippClient({ wasmThreading, threads: 2 });
+        await before.remove(await before.add("demo", { kind: "local", source }));
+        const client = new window.SippClient({ wasmThreading, threads: 2 });
+        const refused = await client.add(" demo", { kind: "local", source }).catch((error) => error as { kind: string });
+        Object.assign(window, { refusing: client });
+        return "kind" in refused && refused.kind;
+      }, threading);
+      assert.equal(told, "invalid-request");
+      const engines = (): number => page.workers().filter((worker) => worker.url().includes("/engine/")).length;
+      for (let tries = 0; engines() > 0 && tries < 100; tries += 1) {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      assert.equal(engines(), 0);
+      const left = await page.evaluate(async () => {
+        const { refusing: client } = window as unknown as { refusing: import("../src/index.ts").SippClient };
+        const models = await client.listLocal();
+        // What is in use is not deleted. It may have been found just now.
+        for (let tries = 0; (await client.listLocal()).length > 0 && tries < 50; tries += 1) {
+          await Promise.all(models.map(({ id }) => client.removeLocal(id))).catch(() => undefined);
+          await new Promise((resolve) => setTimeout(resolve, 100));
+        }
+        const left = await client.listLocal();
+        await client.close();
+        return [models.length, left.length];
+      });
+      assert.deepEqual(left, [1, 0]);
+    });
+
     test("signals and closing end what runs, with a reason", { timeout: 120_000 }, async () => {
       const told = await opened.page.evaluate(async (wasmThreading) => {
         const client = new window.SippClient({ wasmThreading, threads: 2 });
