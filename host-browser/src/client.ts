@@ -198,9 +198,13 @@ export class SippClient {
     return this.#component;
   }
 
-  #models(): Promise<ModelStore> {
+  async #models(): Promise<ModelStore> {
+    if (this.#closed) {
+      // A model may still be looked for, and nobody would end the store's worker.
+      throw new SippError("closed", "the client is closed");
+    }
     this.#store ??= import("./store/store.ts").then(({ ModelStore }) => ModelStore.open());
-    return this.#store;
+    return await this.#store;
   }
 
   async #opened(id: string, descriptor: endpoints.Descriptor): Promise<Answerer> {

@@ -5,6 +5,8 @@
 import assert from "node:assert";
 import { after, before, describe, test } from "node:test";
 
+import type { Page } from "playwright-core";
+
 import { assertAgrees, cases, ONE_THREAD } from "./case.ts";
 import { type CasesPage, openCases } from "./cases-browser.ts";
 import { Models } from "./models.ts";
@@ -64,11 +66,7 @@ for (const [threading, isolated] of [["auto", true], ["single", false]] as const
         return "kind" in refused && refused.kind;
       }, threading);
       assert.equal(told, "invalid-request");
-      const engines = (): number => page.workers().filter((worker) => worker.url().includes("/engine/")).length;
-      for (let tries = 0; engines() > 0 && tries < 100; tries += 1) {
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      }
-      assert.equal(engines(), 0);
+      assert.equal(await workersLeft(page, "/engine/"), 0);
       const left = await page.evaluate(async () => {
         const { refusing: client } = window as unknown as { refusing: import("../src/index.ts").SippClient };
         const models = await client.listLocal();
@@ -82,6 +80,26 @@ for (const [threading, isolated] of [["auto", true], ["single", false]] as const
         return [models.length, left.length];
       });
       assert.deepEqual(left, [1, 0]);
+    });
+
+    test("closing ends what was begun for a model that is being added", { timeout: 120_000 }, async () => {
+      const told = await opened.page.evaluate(async (wasmThreading) => {
+        const kinds: string[] = [];
+        for (const id of ["first", "second"]) {
+          const client = new window.SippClient({ wasmThreading, threads: 2 });
+          if (id === "second") {
+            // Its component is there already.
+            await client.list();
+          }
+          const added = client.add(id, { kind: "local", source: "/models/demo.gguf" });
+          const failed = added.then(() => ({ kind: "none" }), (error) => error as { kind: string });
+          await client.close();
+          kinds.push((await failed).kind);
+        }
+        return kinds;
+      }, threading);
+      assert.deepEqual(told, ["closed", "closed"]);
+      assert.equal(await workersLeft(opened.page, ""), 0);
     });
 
     test("signals and closing end what runs, with a reason", { timeout: 120_000 }, async () => {
@@ -127,4 +145,13 @@ for (const [threading, isolated] of [["auto", true], ["single", false]] as const
       });
     }
   });
+}
+
+/** How many workers with such an address are left once they had time to end. */
+async function workersLeft(page: Page, address: string): Promise<number> {
+  const left = (): number => page.workers().filter((worker) => worker.url().includes(address)).length;
+  for (let tries = 0; left() > 0 && tries < 100; tries += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  return left();
 }

@@ -496,13 +496,13 @@ void tiles(const Product & product, ggml_compute_params * params, typename K::Ti
     });
 }
 
-// Up to 4 rows times N columns.
+// 4 rows times N columns.
 template <typename K, int N>
-void dots(const char * const rows[4], int count, const typename K::Input * columns, int64_t depth, float results[N][4]) {
+void dots(const char * const rows[4], const typename K::Input * columns, int64_t depth, float results[N][4]) {
     // Two rows at once share what is read of a column; for more columns there are too few registers.
     constexpr int R = N == 1 ? 2 : 1;
-    v128_t sums[N][4] = {};
-    for (int row = 0; row + R <= 4 && row < count; row += R) {
+    v128_t sums[N][4];
+    for (int row = 0; row < 4; row += R) {
         v128_t own[R][N];
         K::template dot<R, N>(rows + row, columns, depth, own);
         for (int r = 0; r < R; r++) {
@@ -519,7 +519,8 @@ void dots(const char * const rows[4], int count, const typename K::Input * colum
 }
 
 // Row by row. A step takes one row of each quarter of a matrix: the processor fetches memory ahead for every place where it
-// is read in order, and one such place does not keep it busy. Rows that are left make the last step.
+// is read in order, and one such place does not keep it busy. Rows that are left make the last step, the last of them as
+// often as there are too few.
 template <typename K, typename F> void dots(const Product & product, ggml_compute_params * params, F && input) {
     const int64_t quarter = product.rows() / 4, left = product.rows() % 4, steps = quarter + (left > 0 ? 1 : 0);
     share(product, params, steps, 1, steps, [&](const Part & part) {
@@ -533,19 +534,17 @@ template <typename K, typename F> void dots(const Product & product, ggml_comput
                 outputs[n] = product.result(place);
             }
             for (int64_t step = part.first; step < part.last; step++) {
-                const int count = static_cast<int>(step < quarter ? 4 : left);
                 int64_t rows[4];
                 const char * begins[4];
                 for (int j = 0; j < 4; j++) {
-                    // Where there are fewer, the last is read again.
-                    rows[j] = step < quarter ? step + j * quarter : 4 * quarter + std::min(j, count - 1);
+                    rows[j] = step < quarter ? step + j * quarter : 4 * quarter + std::min<int64_t>(j, left - 1);
                     begins[j] = product.row(part.matrix, rows[j]);
                 }
                 counted(columns, [&](auto n) {
                     float results[n][4];
-                    dots<K, n>(begins, count, inputs, product.depth(), results);
+                    dots<K, n>(begins, inputs, product.depth(), results);
                     for (int column = 0; column < n; column++) {
-                        for (int j = 0; j < count; j++) {
+                        for (int j = 0; j < 4; j++) {
                             outputs[column][rows[j]] = results[column][j];
                         }
                     }
